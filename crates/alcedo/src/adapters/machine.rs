@@ -1,0 +1,72 @@
+//! What the machine has room for, and the files that tell apps which slot is active.
+
+use crate::engine::order::Places;
+use crate::engine::ports::{EffectError, Machine};
+use crate::setup;
+use alcedo_core::config::{Config, Runner};
+use alcedo_core::{AppName, Slot};
+use std::path::Path;
+
+/// This machine.
+pub(crate) struct ThisMachine {
+    places: Places,
+}
+
+impl ThisMachine {
+    /// Active files go below `places.run`.
+    pub(crate) fn new(places: Places) -> Self {
+        Self { places }
+    }
+}
+
+impl Machine for ThisMachine {
+    fn memory_available_bytes(&self) -> u64 {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kib = text.lines().find_map(|line| {
+            line.strip_prefix("MemAvailable:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
+        // A kernel that does not say is no reason to refuse a deploy.
+        kib.map_or(u64::MAX, |kib| kib * 1024)
+    }
+
+    fn disk_available_bytes(&self, path: &Path) -> u64 {
+        let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+        rustix::fs::statvfs(existing)
+            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn unprepared(&self, app: &AppName, config: &Config) -> Vec<String> {
+        match config.runner {
+            Runner::Process => Vec::new(),
+            Runner::Systemd => setup::differing_units(app, config),
+        }
+    }
+
+    fn mark_active(&self, app: &AppName, active: Option<Slot>) -> Result<(), EffectError> {
+        for slot in Slot::BOTH {
+            let file = self.places.active_file(app, slot);
+            let failed =
+                |e: std::io::Error| EffectError::failed(format!("set {}", file.display()), e);
+            if active == Some(slot) {
+                if let Some(dir) = file.parent() {
+                    std::fs::create_dir_all(dir).map_err(failed)?;
+                }
+                std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(&file)
+                    .map_err(failed)?;
+            } else if let Err(error) = std::fs::remove_file(&file)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(failed(error));
+            }
+        }
+        Ok(())
+    }
+}
