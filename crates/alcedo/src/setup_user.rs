@@ -10,7 +10,7 @@ use crate::adapters::exec::{self, Ended, ExecError, Exit};
 use std::env;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// For each of the programs that are asked.

@@ -48,16 +48,15 @@ fn a_killed_fetch_leaves_whole_releases_and_rests_alone() {
             .spawn()
             .expect("child");
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut until = |what: &str, is: &dyn Fn() -> bool| {
-            while !is() {
-                assert!(Instant::now() < deadline, "{what} within a minute");
-                std::thread::yield_now();
-            }
-        };
-        until("seals", &|| seals(&site) >= round % 3);
-        // The moment of the crash, spread over many: so many entries later.
-        let from = entries(&site.root().join("releases"));
-        until("files", &|| entries(&site.root().join("releases")) >= from + round * 13 % 97);
+        // The moment of the crash, spread over many: so many seen steps of the work after so many seals.
+        let (mut steps, mut last) = (0, 0);
+        while seals(&site) < round % 3 || steps < round * 13 % 97 {
+            assert!(Instant::now() < deadline, "{steps} steps within a minute");
+            let now = entries(&site.root().join("releases"));
+            steps += usize::from(now != last);
+            last = now;
+            std::thread::yield_now();
+        }
         child.kill().expect("killed");
         child.wait().expect("gone");
         let audit = site.store.audit(&site.root()).expect("audit");
