@@ -8,6 +8,7 @@
 //! | `POST /v1/apps/APP/deploy` | [`DeployCall`] → [`Accepted`] |
 //! | `POST /v1/apps/APP/rollback` | [`RollbackCall`] → [`Accepted`] |
 //! | `POST /v1/apps/APP/promote`, `/abort`, `/resolve`, `/retire` | [`VerbCall`] → [`Accepted`] |
+//! | `POST /v1/apps/APP/pin` | [`PinCall`] → [`Accepted`] |
 //! | `POST /v1/apps/APP/prune` | [`PruneCall`] → `prune --json` |
 //! | `GET  /v1/apps/APP/events?deploy=N&since=SEQ&follow=true` | lines of [`Line`], chunked; ends after the deploy's `ended` |
 //! | `GET  /v1/apps/APP/history`, `/releases` | `history --json`, `releases --json` |
@@ -148,6 +149,19 @@ pub(crate) struct VerbCall {
 pub(crate) struct PruneCall {
     /// Change nothing.
     pub(crate) dry_run: bool,
+}
+
+/// `releases pin`, `releases unpin`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PinCall {
+    /// See [`DeployCall::operation`].
+    pub(crate) operation: String,
+    /// Who.
+    pub(crate) by: String,
+    /// An id, a unique part of one, or a role.
+    pub(crate) release: String,
+    /// Keep it from now on; `false`: no longer.
+    pub(crate) pinned: bool,
 }
 
 /// A call that changes something was accepted.

@@ -114,7 +114,7 @@ fn verb(session: &mut Session, verb: Verb) -> anyhow::Result<u8> {
         Verb::Resolve(args) => resolve::run(session, &args),
         Verb::Status(args) => status::run(session, &args),
         Verb::History(args) => history::run(session, &args),
-        Verb::Releases(_) => releases::run(session),
+        Verb::Releases(args) => releases::run(session, &args),
         Verb::Logs(args) => logs::run(session, &args),
         Verb::Retire => retire::run(session),
         Verb::Prune(args) => prune::run(session, &args),

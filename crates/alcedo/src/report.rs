@@ -142,6 +142,7 @@ impl Reporter {
             | Event::Retired { .. }
             | Event::RetireFailed { .. }
             | Event::Pruned { .. }
+            | Event::Pinned { .. }
             | Event::Resolved { .. }
             | Event::PortsPicked { .. } => {}
         }

@@ -147,10 +147,13 @@ impl Deploy {
     pub fn record(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         match event {
             Event::StepStarted { step, .. } => self.started(*step, event),
-            Event::StepDone { step, took_us, generation, restarts, .. } => {
+            Event::StepDone { step, took_us, generation, restarts, own, .. } => {
                 self.done(*step, *took_us, *generation, event)?;
                 if *step == Step::Switch {
                     self.bench.restarts_before = *restarts;
+                }
+                if *step == Step::Verify {
+                    self.bench.read = *own;
                 }
                 Ok(())
             }
@@ -170,6 +173,7 @@ impl Deploy {
             | Event::Retired { .. }
             | Event::RetireFailed { .. }
             | Event::Pruned { .. }
+            | Event::Pinned { .. }
             | Event::Resolved { .. }
             | Event::PortsPicked { .. } => Err(self.illegal(event)),
         }

@@ -4,7 +4,7 @@
 //! Fields are added, never renamed or reused.
 
 use crate::binding::BindingId;
-use crate::judge::{Observation, Verdict};
+use crate::judge::{Counts, Observation, Verdict};
 use crate::names::{DeployId, ReleaseId};
 use crate::plan::Plan;
 use crate::slot::Slot;
@@ -72,6 +72,9 @@ pub enum Event {
         /// After a switch: how often the new slot's processes had been started again by then.
         #[serde(default)]
         restarts: u32,
+        /// After a verification: requests of alcedo's own that the router counts for the new target.
+        #[serde(default)]
+        own: Counts,
     },
     /// A step failed.
     StepFailed {
@@ -171,6 +174,15 @@ pub enum Event {
     Pruned {
         /// Which.
         releases: Vec<ReleaseId>,
+    },
+    /// A person keeps a release from being removed, or no longer.
+    Pinned {
+        /// Which.
+        release: ReleaseId,
+        /// Kept from now on; `false`: no longer.
+        pinned: bool,
+        /// Who.
+        by: String,
     },
     /// A person said which slot is live.
     Resolved {

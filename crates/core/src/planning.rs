@@ -9,6 +9,9 @@ use crate::slot::Slot;
 use crate::state::{AppState, SlotRecord};
 use serde::{Deserialize, Serialize};
 
+/// The id of the caveat that the slot which is needed still serves what began before the last switch.
+pub const SLOT_DRAINING: &str = "slot.draining";
+
 /// A plan with what people are told beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proposal {
@@ -243,7 +246,7 @@ fn caveats(
         let reason = format!(
             "the slot that is needed still serves {what} of the last switch: they would be cut"
         );
-        add("slot.draining", reason, "deploy later, when they have ended");
+        add(SLOT_DRAINING, reason, "deploy later, when they have ended");
     }
     found
 }

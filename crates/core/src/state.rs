@@ -12,6 +12,7 @@ use crate::deploy::{Deploy, IllegalEvent};
 use crate::event::{Event, Outcome, Record};
 use crate::names::{DeployId, ReleaseId, ServiceName};
 use crate::plan::Purpose;
+use crate::release::Guarded;
 use crate::slot::Slot;
 use crate::step::{Step, Undo};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,8 @@ pub struct AppState {
     pub stables: Vec<BindingId>,
     /// Every release that was ever planned.
     pub releases: BTreeMap<ReleaseId, ReleaseRecord>,
+    /// Releases that a person keeps.
+    pub pinned: BTreeSet<ReleaseId>,
     /// Ports picked for services.
     pub ports: BTreeMap<ServiceName, Ports>,
     /// What housekeeping will do.
@@ -154,6 +157,12 @@ impl AppState {
                 self.schedule(DueAction::Retire(*slot), record.at_ms, Some(RETRY_MS))
             }
             Event::Pruned { releases } => self.pruned(releases),
+            Event::Pinned { release, pinned: true, .. } => {
+                self.pinned.insert(release.clone());
+            }
+            Event::Pinned { release, pinned: false, .. } => {
+                self.pinned.remove(release);
+            }
             Event::Resolved { slot, binding, generation, .. } => {
                 self.resolved(*slot, binding.as_ref(), *generation)
             }
@@ -237,20 +246,21 @@ impl AppState {
             .map(|(id, _)| id)
     }
 
-    /// Releases that must not be removed, each with the reason.
-    pub fn in_use(&self) -> BTreeMap<ReleaseId, &'static str> {
-        let mut used = BTreeMap::new();
-        if let Some(deploy) = &self.current {
-            used.insert(deploy.plan.binding.release.clone(), "being deployed");
+    /// Releases that must not be removed.
+    pub fn guarded(&self) -> Guarded {
+        let mut in_use: BTreeSet<ReleaseId> =
+            self.slots.values().map(|slot| slot.binding.release.clone()).collect();
+        in_use.extend(self.current.as_ref().map(|deploy| deploy.plan.binding.release.clone()));
+        Guarded {
+            active: self.active_binding().map(|binding| binding.release.clone()),
+            previous: self.way_back().map(|way| match way {
+                WayBack::Flip(binding) => binding.release,
+                WayBack::Return(release) => release,
+            }),
+            stable: self.stable(),
+            in_use,
+            pinned: self.pinned.clone(),
         }
-        for (slot, record) in &self.slots {
-            let why = if self.active == Some(*slot) { "active" } else { "in the idle slot" };
-            used.insert(record.binding.release.clone(), why);
-        }
-        if let Some(WayBack::Return(release)) = self.way_back() {
-            used.entry(release).or_insert("the way back");
-        }
-        used
     }
 
     fn remember(&mut self, operation: Option<&String>, plan: &crate::plan::Plan) {
@@ -341,6 +351,7 @@ impl AppState {
             | Event::Retired { .. }
             | Event::RetireFailed { .. }
             | Event::Pruned { .. }
+            | Event::Pinned { .. }
             | Event::Resolved { .. }
             | Event::PortsPicked { .. } => {}
         }

@@ -110,6 +110,7 @@ fn done(step: Step) -> Event {
         skipped: false,
         generation,
         restarts: 0,
+        own: alcedo_core::judge::Counts::default(),
     }
 }
 
@@ -401,6 +402,7 @@ fn restarts_before_the_switch_are_not_the_bakes() {
             skipped: false,
             generation: None,
             restarts: if step == Step::Switch { 3 } else { 0 },
+            own: alcedo_core::judge::Counts::default(),
         };
         deploy.record(&event).unwrap();
     }

@@ -75,7 +75,6 @@ pub(super) fn verb(word: &str) -> Option<Failed> {
 pub(super) fn flag(cli: &Cli) -> Option<Failed> {
     match &cli.verb {
         Verb::Deploy(args) if args.skip_gates.is_some() => Some(not_here("--skip-gates", None)),
-        Verb::Releases(args) if !args.words.is_empty() => Some(releases(&args.words)),
         Verb::Setup(args) => setup(args),
         Verb::Key(args) if args.words != ["ci"] => Some(key(&args.words)),
         Verb::Logs(args) if args.since.is_some() => Some(not_here(
@@ -105,18 +104,6 @@ pub(super) fn flag(cli: &Cli) -> Option<Failed> {
         | Verb::Proxy(_)
         | Verb::DemoApp(_)
         | Verb::Names(_) => None,
-    }
-}
-
-fn releases(words: &[String]) -> Failed {
-    match words[0].as_str() {
-        "pin" | "unpin" => not_here(
-            &format!("alcedo releases {}", words[0]),
-            Some("release.keep says how many are kept"),
-        ),
-        other => {
-            Failed::usage(format!("`alcedo releases` takes no {other:?}")).hint("alcedo releases")
-        }
     }
 }
 

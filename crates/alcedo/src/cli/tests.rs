@@ -43,8 +43,6 @@ fn every_form_of_a_later_version_is_refused_by_name() {
         ("alcedo setup --rename old", "--rename"),
         ("alcedo setup --binary f", "--binary"),
         ("alcedo deploy --skip-gates because", "--skip-gates"),
-        ("alcedo releases pin r1", "releases pin"),
-        ("alcedo releases unpin r1", "releases unpin"),
         ("alcedo logs --since 10m", "--since"),
         ("alcedo key sign", "key sign"),
     ] {

@@ -2,7 +2,8 @@
 
 use super::span::span;
 use alcedo_core::Slot;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) const CHECK: &str = "Examples:
@@ -47,7 +48,8 @@ pub(super) const HISTORY: &str = "Examples:
   alcedo history d42           one of them again, step by step";
 
 pub(super) const RELEASES: &str = "Examples:
-  alcedo releases              what can be gone back to";
+  alcedo releases              what can be gone back to
+  alcedo releases pin 4be1c07  keep it, however old it gets";
 
 pub(super) const LOGS: &str = "Examples:
   alcedo logs                  the last 100 lines of the live slot
@@ -77,6 +79,7 @@ pub(super) const SETUP: &str = "Examples:
 pub(super) const DEMO: &str = "Examples:
   alcedo demo                  under two minutes; leaves nothing behind
   alcedo demo --keep           leave it running and print its addresses
+  alcedo demo --stop DIR       stop what --keep left running
   alcedo demo --json           the figures for a program";
 
 pub(super) const KEY: &str = "Examples:
@@ -197,9 +200,23 @@ pub(crate) struct HistoryArgs {
 /// `releases`.
 #[derive(Debug, Args)]
 pub(crate) struct ReleasesArgs {
-    /// Not in this version
-    #[arg(hide = true, num_args = 0..)]
-    pub(crate) words: Vec<String>,
+    #[command(subcommand)]
+    pub(crate) verb: Option<ReleasesVerb>,
+}
+
+/// What `releases` changes.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ReleasesVerb {
+    /// Keep a release, however old it gets
+    Pin {
+        /// An id, a unique part of one, or active, previous, stable
+        release: String,
+    },
+    /// Let a pinned release go with the others
+    Unpin {
+        /// An id, a unique part of one, or active, previous, stable
+        release: String,
+    },
 }
 
 /// `logs`.
@@ -274,6 +291,9 @@ pub(crate) struct DemoArgs {
     /// Leave it running and print its addresses
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Stop what `--keep` left running in this directory, and remove it
+    #[arg(long, value_name = "DIR", conflicts_with = "keep")]
+    pub(crate) stop: Option<PathBuf>,
 }
 
 /// `completions`.

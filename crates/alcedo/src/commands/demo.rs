@@ -8,8 +8,13 @@ use anyhow::Context;
 
 /// Runs `demo`.
 pub(crate) fn run(session: &mut Session, args: &DemoArgs) -> anyhow::Result<u8> {
+    if let Some(home) = &args.stop {
+        demo::stop(home)?;
+        session.reporter.words(&format!("Stopped, and {} is removed.", home.display()));
+        return Ok(exit::DONE);
+    }
     let home = tempfile::Builder::new()
-        .prefix("alcedo-demo-")
+        .prefix(demo::PREFIX)
         .tempdir()
         .context("make a private directory")?;
     session.reporter.words(&format!(

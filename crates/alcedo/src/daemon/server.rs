@@ -99,6 +99,7 @@ fn routes(host: Host) -> Router {
         .route("/v1/apps/{app}/abort", post(abort))
         .route("/v1/apps/{app}/resolve", post(resolve))
         .route("/v1/apps/{app}/retire", post(retire))
+        .route("/v1/apps/{app}/pin", post(pin))
         .route("/v1/apps/{app}/prune", post(prune))
         .route("/v1/apps/{app}/events", get(follow))
         .route("/v1/apps/{app}/history", get(history))
@@ -238,6 +239,14 @@ async fn retire(
     Json(call): Json<VerbCall>,
 ) -> Answer<Accepted> {
     ask(&host, &app, false, |reply| Mail::Retire(call, reply)).await.map(Json)
+}
+
+async fn pin(
+    State(host): State<Host>,
+    Path(app): Path<String>,
+    Json(call): Json<PinCall>,
+) -> Answer<Accepted> {
+    ask(&host, &app, false, |reply| Mail::Pin(call, reply)).await.map(Json)
 }
 
 async fn prune(

@@ -5,7 +5,9 @@ use crate::api::Failed;
 use crate::engine::actor::Handle;
 use crate::engine::ports::{Effective, Phase, SlotState, Traffic, World};
 use alcedo_core::binding::Binding;
+use alcedo_core::config::Bake;
 use alcedo_core::deploy::{Deploy, Stage};
+use alcedo_core::judge::{Bench, Observation};
 use alcedo_core::state::{AppState, Desired, DueAction, WayBack};
 use alcedo_core::step::Step;
 use alcedo_core::{AppName, Slot};
@@ -72,7 +74,7 @@ fn app(name: &AppName, handle: &Handle, world: &World) -> Value {
         "stable_release": stable.map(|p| &p.release),
         "router": router(&state, &seen),
         "slots": Slot::BOTH.into_iter().map(|slot| (slot.to_string(), slot_json(slot, &state, &seen))).collect::<BTreeMap<_, _>>(),
-        "deploy": state.current.as_ref().map(|deploy| deploy_json(deploy, &state, world)),
+        "deploy": state.current.as_ref().map(|deploy| deploy_json(deploy, &handle.feed.bench(&deploy.bench), &state, world)),
         "rollback": rollback(&state, world),
         "rollback_refused": just_went_back(&state).then_some("the last thing that happened was a rollback; name the release: alcedo rollback RELEASE (alcedo releases lists them)"),
         "previous_release": state.way_back().map(|way| match way {
@@ -224,10 +226,11 @@ fn processes(binding: &Binding, now: &SlotState) -> Vec<Value> {
     binding.processes.iter().map(one).collect()
 }
 
-fn deploy_json(deploy: &Deploy, state: &AppState, world: &World) -> Value {
+/// `bench` is what the bake saw up to now.
+fn deploy_json(deploy: &Deploy, bench: &Bench, state: &AppState, world: &World) -> Value {
     let judging = deploy.plan.is_judged() && deploy.has_switched() && !deploy.is_unwinding();
-    let seen = &deploy.bench.seen;
-    let left = deploy.bench.length_ms(&deploy.plan.config.bake).saturating_sub(seen.observed_ms);
+    let (seen, length_ms) = (&bench.seen, bench.length_ms(&deploy.plan.config.bake));
+    let left = length_ms.saturating_sub(seen.observed_ms);
     let phase = match deploy.step() {
         Some(step) => step.word(),
         None if deploy.is_unwinding() => "undo",
@@ -246,14 +249,14 @@ fn deploy_json(deploy: &Deploy, state: &AppState, world: &World) -> Value {
         "bake": judging.then(|| json!({
             "until": later(world, left),
             "observed_ms": seen.observed_ms,
-            "length_ms": deploy.bench.length_ms(&deploy.plan.config.bake),
+            "length_ms": length_ms,
             "requests": seen.requests,
             "errors": seen.errors,
             "probes_good": seen.probes_good,
             "probes_failed": seen.probes_failed,
             "baseline_error_rate": Value::Null,
-            "evidence": evidence(deploy),
-            "error_rate_below": deploy.bench.unseen_error_rate().filter(|_| seen.errors == 0),
+            "evidence": evidence(&deploy.plan.config.bake, seen),
+            "error_rate_below": bench.unseen_error_rate().filter(|_| seen.errors == 0),
         })),
     })
 }
@@ -266,8 +269,7 @@ fn ends_within(deploy: &Deploy) -> Option<Duration> {
 }
 
 /// How near the fixed limits are: at 1 the release is given back. Latency is not judged in this version.
-fn evidence(deploy: &Deploy) -> Value {
-    let (bake, seen) = (&deploy.plan.config.bake, &deploy.bench.seen);
+fn evidence(bake: &Bake, seen: &Observation) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     let by_rate = bake
         .max_error_rate

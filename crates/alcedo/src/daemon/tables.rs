@@ -184,7 +184,7 @@ pub(super) fn releases(host: &Host, app: &AppName) -> Result<Value, Failed> {
             json!({
                 "release": s.release, "commit": s.commit, "created_at": s.created_at, "size_bytes": s.size_bytes,
                 "state": if is_active { "active" } else if is_warm { "warm" } else { "kept" },
-                "bad": state.is_bad(&s.release), "pinned": false, "rollback": rollback,
+                "bad": state.is_bad(&s.release), "pinned": state.pinned.contains(&s.release), "rollback": rollback,
             })
         })
         .collect();
@@ -201,7 +201,7 @@ pub(super) fn pruned(pruned: &Pruned) -> Value {
     let kept: Vec<Value> = pruned
         .kept
         .iter()
-        .map(|(release, reason)| json!({ "release": release, "reason": reason }))
+        .map(|(release, reason)| json!({ "release": release, "reason": reason.to_string() }))
         .collect();
     json!({ "removed": removed, "kept": kept })
 }

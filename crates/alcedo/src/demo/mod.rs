@@ -5,7 +5,7 @@ pub(crate) mod app;
 mod story;
 mod traffic;
 
-pub(crate) use story::tell;
+pub(crate) use story::{stop, tell};
 
 use crate::adapters::exec::{self, Environment, Exit, Output, Program};
 use crate::adapters::runner_process::ProcessRunner;
@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// The app's name.
 const APP: &str = "hello";
+/// What the name of a demo's directory begins with.
+pub(crate) const PREFIX: &str = "alcedo-demo-";
 /// Longest that one command of the demo may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// Output of one command that is read.
@@ -48,6 +50,21 @@ impl Stage {
         let stage = Self { exe, home: home.to_owned(), app, address };
         stage.write("alcedo.toml", &stage.config())?;
         Ok(stage)
+    }
+
+    /// What an earlier demo left in `home`.
+    fn kept(home: &Path) -> anyhow::Result<Self> {
+        let home =
+            home.canonicalize().with_context(|| format!("failed to find {}", home.display()))?;
+        let is_demo = home
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+        let app = home.join("hello");
+        if !is_demo || !app.join("alcedo.toml").is_file() {
+            bail!("{} is not the directory of a demo", home.display());
+        }
+        let exe = std::env::current_exe().context("failed to find this program")?;
+        Ok(Self { exe, home, app, address: SocketAddr::from(([127, 0, 0, 1], 0)) })
     }
 
     fn config(&self) -> String {

@@ -3,6 +3,7 @@
 use super::Stage;
 use super::traffic::{Seen, Traffic};
 use crate::adapters::clock;
+use crate::report::table::grouped;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
@@ -44,6 +45,16 @@ pub(crate) fn tell(home: &Path, keep: bool, say: &dyn Fn(&str)) -> anyhow::Resul
         stage.strike();
     }
     told
+}
+
+/// Stops what an earlier demo left running in `home`, and removes it.
+///
+/// # Errors
+/// When that is not a demo's directory, or something of it cannot be removed.
+pub(crate) fn stop(home: &Path) -> anyhow::Result<()> {
+    let stage = Stage::kept(home)?;
+    stage.strike();
+    std::fs::remove_dir_all(home).with_context(|| format!("failed to remove {}", home.display()))
 }
 
 fn play(stage: &Stage, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
@@ -94,7 +105,7 @@ fn play(stage: &Stage, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     );
 
     let seen = traffic.finish();
-    Ok(outcome(stage, &seen, &switches, rollback_ms, back_after_ms, &release_of(&lines)))
+    Ok(outcome(stage, &seen, &switches, rollback_ms, back_after_ms))
 }
 
 /// Columns as a deploy has them, at most 79 wide.
@@ -139,17 +150,12 @@ fn given_back(lines: &[Value]) -> (f64, String) {
     (took, verdict.unwrap_or("its verdict is in the history").to_owned())
 }
 
-fn release_of(lines: &[Value]) -> String {
-    lines.iter().rev().find_map(|e| e["release"].as_str()).unwrap_or_default().to_owned()
-}
-
 fn outcome(
     stage: &Stage,
     seen: &Seen,
     switches: &[f64],
     rollback_ms: f64,
     auto_rollback_ms: f64,
-    _live: &str,
 ) -> Outcome {
     // The broken version is the one release whose own answers were errors.
     let broken = seen.errors.values().copied().max().unwrap_or_default();
@@ -190,7 +196,7 @@ impl Outcome {
         format!(
             "{} requests, {} failed, {} lost; {} more were the broken version's own answers.\n\
              {} switches, the middle one {:.2} ms, the slowest {:.2} ms. Rollback by hand {:.0} ms, by itself {:.1} s after the bug went live.",
-            thousands(self.requests),
+            grouped(self.requests),
             self.failed,
             self.lost,
             self.broken_version_errors,
@@ -205,19 +211,9 @@ impl Outcome {
     /// Where it goes on running.
     pub(crate) fn kept(&self) -> String {
         format!(
-            "It goes on running: {}\nType commands to it with ALCEDO_HOME={} in front, like: alcedo status -a hello",
-            self.url, self.home
+            "It goes on running: {}\nLook at it: ALCEDO_HOME={home} alcedo status -a hello\nStop it:    alcedo demo --stop {home}",
+            self.url,
+            home = self.home
         )
     }
-}
-
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<_> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|g| String::from_utf8_lossy(g).into_owned())
-        .collect();
-    groups.join(",")
 }

@@ -4,7 +4,7 @@ use super::drive::{Driven, Engine};
 use super::guard::Pruned;
 use super::order::{Ordered, Places};
 use super::ports::{Cancel, Millis};
-use crate::api::{Accepted, DeployCall, Failed, RollbackCall, VerbCall};
+use crate::api::{Accepted, DeployCall, Failed, PinCall, RollbackCall, VerbCall};
 use alcedo_core::deploy::{Deploy, Stage};
 use alcedo_core::event::{Event, Failure};
 use alcedo_core::planning;
@@ -39,6 +39,8 @@ pub(crate) enum Mail {
     Resolve(VerbCall, Reply<Accepted>),
     /// Stops the idle slot.
     Retire(VerbCall, Reply<Accepted>),
+    /// Keeps a release from being removed, or no longer.
+    Pin(PinCall, Reply<Accepted>),
     /// Removes old releases.
     Prune(bool, Reply<Pruned>),
     /// The daemon ends; what is under way is found again by the next one.
@@ -69,6 +71,7 @@ impl Handle {
             | Mail::Promote(..)
             | Mail::Resolve(..)
             | Mail::Retire(..)
+            | Mail::Pin(..)
             | Mail::Prune(..)
             | Mail::Stop => false,
         };
@@ -179,12 +182,12 @@ impl Actor {
             self.handle(mail);
             return None;
         }
+        self.mend_when_due();
         match self.engine.housekeep() {
             Ok(true) => return None,
             Ok(false) => {}
             Err(error) => return Some(self.in_trouble(&error)),
         }
-        self.mend_when_due();
         let now = self.engine.now();
         let due = self.engine.next_due().and_then(|due| due.at_ms).map(|at| Millis(at).since(now));
         let pause = if self.engine.state.slots.is_empty() {
@@ -247,6 +250,10 @@ impl Actor {
                 let accepted = self.once(&call.operation.clone(), |me| me.retire(&call));
                 reply.send(accepted).ok();
             }
+            Mail::Pin(call, reply) => {
+                let accepted = self.once(&call.operation.clone(), |me| me.pin(&call));
+                reply.send(accepted).ok();
+            }
             Mail::Prune(dry_run, reply) => {
                 let pruned = self.engine.prune(dry_run).map_err(Failed::engine);
                 reply.send(pruned).ok();
@@ -286,6 +293,10 @@ impl Actor {
         }
         if let Some(current) = self.engine.state.current.as_ref() {
             if call.supersede && current.has_switched() && !current.is_unwinding() {
+                if let Err(failed) = self.could_deploy(&call) {
+                    reply.send(Err(failed)).ok();
+                    return;
+                }
                 let reason = format!("superseded by a new deploy of {}", call.by);
                 match self.ask_abort(&call.by, &reason) {
                     Ok(()) => self.waiting.push_back(Mail::Deploy(call, reply)),
@@ -312,6 +323,15 @@ impl Actor {
             self.begin(ordered, &call.by, call.note.clone(), &call.operation)
         });
         reply.send(begun).ok();
+    }
+
+    /// Whether the deploy would be refused anyway: nothing that is judged is given up for such a one. What the release
+    /// under way still does in the slot that is needed ends with it.
+    fn could_deploy(&mut self, call: &DeployCall) -> Result<(), Failed> {
+        let ordered = self.engine.order_deploy(call, &self.places)?;
+        let mut caveats = ordered.proposal.caveats;
+        caveats.retain(|caveat| caveat.id != planning::SLOT_DRAINING);
+        planning::unaccepted(&caveats).map_err(|refusal| self.engine_refused(&refusal))
     }
 
     fn engine_refused(&self, refusal: &planning::Refusal) -> Failed {
@@ -505,6 +525,21 @@ impl Actor {
         Ok(Accepted { deploy: None, since: self.engine.state.seq, text: Some(text) })
     }
 
+    fn pin(&mut self, call: &PinCall) -> Result<Accepted, Failed> {
+        let config = self.engine.config_of(None)?;
+        let root = self.places.root(&self.engine.app, &config);
+        let release = self.engine.kept(&call.release, &root)?;
+        let text = match (call.pinned, self.engine.state.pinned.contains(&release)) {
+            (true, true) => format!("{release} is pinned already"),
+            (false, false) => return Err(Failed::usage(format!("{release} is not pinned"))),
+            (true, false) => format!("{release} is kept until you unpin it"),
+            (false, true) => format!("{release} is kept as any other"),
+        };
+        let (pinned, by) = (call.pinned, call.by.clone());
+        self.engine.append(None, Event::Pinned { release, pinned, by }).map_err(Failed::engine)?;
+        Ok(Accepted { deploy: None, since: self.engine.state.seq, text: Some(text) })
+    }
+
     fn retire(&mut self, call: &VerbCall) -> Result<Accepted, Failed> {
         if let Some(current) = self.engine.state.current.as_ref() {
             return Err(locked(&self.engine.state, current));
@@ -514,6 +549,7 @@ impl Actor {
             return Err(Failed::usage(format!("{slot} is empty already")));
         }
         let since = self.engine.state.seq;
+        self.engine.await_drain(slot);
         self.engine.retire(slot, &call.by).map_err(Failed::engine)?;
         if self.engine.state.slots.contains_key(&slot) {
             return Err(Failed::new(

@@ -213,6 +213,7 @@ impl Engine {
                     skipped: done.skipped,
                     generation: done.generation,
                     restarts: done.restarts,
+                    own: done.own,
                 };
                 self.owed.push_back((id, event));
             }

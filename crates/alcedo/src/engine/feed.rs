@@ -3,6 +3,7 @@
 use super::ports::Millis;
 use alcedo_core::AppName;
 use alcedo_core::event::Record;
+use alcedo_core::judge::{Bench, Observation};
 use alcedo_core::state::AppState;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,6 +24,7 @@ struct Inner {
     state: Arc<AppState>,
     records: VecDeque<Record>,
     progress: Option<Progress>,
+    stretch: Option<Observation>,
     trouble: Option<String>,
 }
 
@@ -42,7 +44,7 @@ impl Feed {
     pub(crate) fn new(app: AppName, state: Arc<AppState>, records: Vec<Record>) -> Self {
         let skip = records.len().saturating_sub(KEPT_RECORDS_MAX);
         let records = records.into_iter().skip(skip).collect();
-        let inner = Inner { app, state, records, progress: None, trouble: None };
+        let inner = Inner { app, state, records, progress: None, stretch: None, trouble: None };
         Self { inner: Arc::new(Mutex::new(inner)), changed: watch::Sender::new(0) }
     }
 
@@ -51,6 +53,7 @@ impl Feed {
         let mut inner = self.lock();
         inner.state = state;
         inner.progress = None;
+        inner.stretch = None;
         inner.trouble = None;
         inner.records.push_back(record);
         if inner.records.len() > KEPT_RECORDS_MAX {
@@ -67,6 +70,20 @@ impl Feed {
         inner.progress = Some(Progress { number, text: text.to_owned(), at });
         drop(inner);
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Shows what the bake has seen since its last record.
+    pub(crate) fn observing(&self, stretch: Observation) {
+        self.lock().stretch = Some(stretch);
+    }
+
+    /// What a bake saw up to now, what is not recorded yet included.
+    pub(crate) fn bench(&self, recorded: &Bench) -> Bench {
+        let mut bench = *recorded;
+        if let Some(stretch) = &self.lock().stretch {
+            bench.add(stretch);
+        }
+        bench
     }
 
     /// Says what keeps the engine from going on (a full disk), or that nothing does any more.

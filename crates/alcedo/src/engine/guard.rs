@@ -2,15 +2,19 @@
 
 use super::drive::{Engine, EngineError};
 use super::ports::{EffectError, SlotState};
-use alcedo_core::Slot;
 use alcedo_core::deploy::Stage;
 use alcedo_core::event::{Event, Failure};
 use alcedo_core::plan::Purpose;
+use alcedo_core::release::{KeepReason, prune_plan};
 use alcedo_core::state::{Desired, Due, DueAction};
+use alcedo_core::{ReleaseId, Slot};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Time to stop a slot beyond the longest `stop.timeout` of its processes.
 const STOP_SLACK: Duration = Duration::from_secs(15);
+/// A slot that still drains when it is due to be stopped is looked at this often.
+const DRAIN_LOOK: Duration = Duration::from_millis(200);
 /// Time to spawn the processes of a slot.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -89,12 +93,39 @@ impl Engine {
             return Ok(false);
         };
         match due.action {
+            DueAction::Retire(slot)
+                if self.still_drains(slot, now.saturating_sub(due.at_ms.unwrap_or(now))) =>
+            {
+                let next = self.now().after(DRAIN_LOOK);
+                self.world.clock.sleep_until(next, &self.mail);
+            }
             DueAction::Retire(slot) => self.retire(slot, "keep-warm")?,
             DueAction::Prune => {
                 self.prune(false)?;
             }
         }
         Ok(true)
+    }
+
+    /// Whether requests or upgraded connections of before the switch go on in `slot`, within their limits: the drain
+    /// does not end with the deploy, and `overdue_ms` is what the slot has lived longer for it.
+    fn still_drains(&self, slot: Slot, overdue_ms: u64) -> bool {
+        let Some(record) = self.state.slots.get(&slot) else { return false };
+        let within = |limit: Duration| u128::from(overdue_ms) < limit.as_millis();
+        let drain = &record.config.drain;
+        let all = self.world.router.traffic(&self.app).unwrap_or_default();
+        all.iter().filter(|t| t.target == record.binding.id.as_str()).any(|t| {
+            (t.in_flight > 0 && within(drain.requests))
+                || (t.tunnels > 0 && within(drain.websockets))
+        })
+    }
+
+    /// Waits for requests of before the switch to end in `slot`, within their limit.
+    pub(crate) fn await_drain(&self, slot: Slot) {
+        if let Some(record) = self.state.slots.get(&slot) {
+            let (id, limit) = (record.binding.id.as_str(), record.config.drain.requests);
+            self.await_quiet(id, limit, |traffic| traffic.in_flight);
+        }
     }
 
     /// Stops the idle slot so that no reboot revives it.
@@ -135,7 +166,7 @@ impl Engine {
     /// Removes old releases; says what it removed (or would).
     pub(crate) fn prune(&mut self, dry_run: bool) -> Result<Pruned, EngineError> {
         let Some((root, keep)) = self.release_root() else {
-            return self.pruned(Vec::new(), Vec::new(), dry_run);
+            return self.pruned(Pruned::default(), dry_run);
         };
         let stored = match self.world.releases.list(&root) {
             Ok(stored) => stored,
@@ -144,43 +175,34 @@ impl Engine {
                 Vec::new()
             }
         };
-        let in_use = self.state.in_use();
+        let guarded = self.state.guarded();
         if !dry_run {
-            let busy: Vec<_> = in_use.keys().cloned().collect();
+            let mut busy: Vec<_> = guarded.in_use.iter().cloned().collect();
+            busy.extend(guarded.previous.clone());
             if let Err(error) = self.world.releases.sweep(&root, &busy) {
                 tracing::warn!(app = %self.app, "failed to remove rests: {error}");
             }
         }
-        let mut room = usize::try_from(keep).unwrap_or(usize::MAX);
-        let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for release in stored {
-            if let Some(why) = in_use.get(&release.release) {
-                room = room.saturating_sub(1);
-                kept.push((release.release, (*why).to_owned()));
-            } else if room > 0 {
-                room -= 1;
-                kept.push((release.release, format!("one of the newest {keep}")));
-            } else if dry_run || self.remove(&root, &release.release) {
-                removed.push((release.release, release.size_bytes));
-            }
-        }
-        self.pruned(removed, kept, dry_run)
+        let sizes: BTreeMap<_, _> =
+            stored.into_iter().map(|stored| (stored.release, stored.size_bytes)).collect();
+        let ids: Vec<_> = sizes.keys().cloned().collect();
+        let plan = prune_plan(&ids, keep, &guarded);
+        let goes = |release: &ReleaseId| dry_run || self.remove(&root, release);
+        let removed = plan.remove.into_iter().filter(goes);
+        let removed = removed.map(|release| (release.clone(), sizes[&release])).collect();
+        let kept = plan.kept.into_iter().map(|kept| (kept.release, kept.reason)).collect();
+        self.pruned(Pruned { removed, kept }, dry_run)
     }
 
-    fn pruned(
-        &mut self,
-        removed: Vec<(alcedo_core::ReleaseId, u64)>,
-        kept: Vec<(alcedo_core::ReleaseId, String)>,
-        dry_run: bool,
-    ) -> Result<Pruned, EngineError> {
+    fn pruned(&mut self, pruned: Pruned, dry_run: bool) -> Result<Pruned, EngineError> {
         if !dry_run {
-            let releases = removed.iter().map(|(id, _)| id.clone()).collect();
+            let releases = pruned.removed.iter().map(|(id, _)| id.clone()).collect();
             self.append(None, Event::Pruned { releases })?;
         }
-        Ok(Pruned { removed, kept })
+        Ok(pruned)
     }
 
-    fn remove(&self, root: &std::path::Path, release: &alcedo_core::ReleaseId) -> bool {
+    fn remove(&self, root: &std::path::Path, release: &ReleaseId) -> bool {
         let result: Result<(), EffectError> = self.world.releases.remove(root, release);
         if let Err(error) = &result {
             tracing::warn!(app = %self.app, release = %release, "failed to remove the release: {error}");
@@ -200,6 +222,6 @@ impl Engine {
 /// What prune removed, with sizes in bytes, and what it kept, with reasons.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pruned {
-    pub(crate) removed: Vec<(alcedo_core::ReleaseId, u64)>,
-    pub(crate) kept: Vec<(alcedo_core::ReleaseId, String)>,
+    pub(crate) removed: Vec<(ReleaseId, u64)>,
+    pub(crate) kept: Vec<(ReleaseId, KeepReason)>,
 }

@@ -296,8 +296,10 @@ impl Engine {
         let mut last = String::new();
         for attempt in 0..TRIES {
             match self.call(limit, |call| self.verify_once(binding, &entrance, call)) {
-                Ok(()) => {
-                    return Ok(Done::saw(format!("{} answers {}", entrance.url, binding.release)));
+                Ok(status) => {
+                    let text = format!("{} answers {}", entrance.url, binding.release);
+                    let own = Counts { requests: 1, errors: u64::from(status >= 500) };
+                    return Ok(Done { own, ..Done::saw(text) });
                 }
                 Err(seen) => last = seen,
             }
@@ -307,12 +309,13 @@ impl Engine {
         Err(Failure::new(format!("{} answers {last}; expected {}", entrance.url, binding.release)))
     }
 
+    /// The status of an answer that came from the binding.
     fn verify_once(
         &self,
         binding: &Binding,
         entrance: &super::ports::Entrance,
         call: &Call<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<u16, String> {
         let root =
             binding.processes.iter().find(|p| p.routes.is_empty()).or(binding.processes.first());
         let path = root.map_or("/", |p| match &p.health.check {
@@ -342,7 +345,7 @@ impl Engine {
             }
         }
         match answer.headers.get("x-alcedo-slot") {
-            Some(slot) if slot == binding.slot.as_str() => Ok(()),
+            Some(slot) if slot == binding.slot.as_str() => Ok(answer.status),
             other => Err(format!("slot {}", other.map_or("none", String::as_str))),
         }
     }
@@ -372,6 +375,7 @@ impl Engine {
             if over || now.since(begun) >= STRETCH || self.mail.is_cancelled() {
                 break;
             }
+            self.feed.observing(seen);
             self.world.clock.sleep_until(now.after(LOOK), &self.mail);
         }
         if held && !self.is_news(&seen) {

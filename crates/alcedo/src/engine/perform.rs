@@ -9,6 +9,7 @@ use alcedo_core::Slot;
 use alcedo_core::binding::{Address, Binding, Process};
 use alcedo_core::config::{Config, Ports};
 use alcedo_core::event::Failure;
+use alcedo_core::judge::Counts;
 use alcedo_core::nginx::Upstream;
 use alcedo_core::plan::Plan;
 use alcedo_core::step::Step;
@@ -16,6 +17,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A judged deploy waits so long for the end of its drain: what lasts longer goes on beside the bake, since a new
+/// release must be watched from its first second, and the old slot is stopped long after.
+const DRAIN_BEFORE_BAKE: Duration = Duration::from_secs(1);
 
 /// What a step saw.
 #[derive(Debug, Default)]
@@ -27,6 +32,8 @@ pub(crate) struct Done {
     pub(crate) generation: Option<u64>,
     /// At a switch: how often the new slot's processes had been started again by then.
     pub(crate) restarts: u32,
+    /// At a verification: what it asked, as the router counts it.
+    pub(crate) own: Counts,
     pub(crate) notices: Vec<String>,
 }
 
@@ -70,7 +77,7 @@ impl Engine {
             Step::Gate => Ok(Done::saw(format!("{} is ready and has no traffic", plan.to()))),
             Step::Switch => self.switch(plan).inspect_err(|_| self.configure_as_before(plan)),
             Step::Verify => self.verify(&plan.binding, &plan.config, limit),
-            Step::Drain => self.drain_left(plan, limit),
+            Step::Drain => self.drain_left(plan),
             Step::Bake => Ok(Done::default()),
             Step::Retire => self.retire_left(plan),
         }
@@ -309,9 +316,26 @@ impl Engine {
     }
 
     /// Requests of the slot that lost traffic; its upgraded connections end by themselves within their own, longer limit.
-    fn drain_left(&self, plan: &Plan, limit: Duration) -> Result<Done, Failure> {
+    fn drain_left(&self, plan: &Plan) -> Result<Done, Failure> {
         let Some(from) = &plan.from else { return Ok(Done { skipped: true, ..Done::default() }) };
-        self.drain(from.slot, &from.id, plan, limit)
+        if !plan.is_judged() {
+            return self.drain(from.slot, &from.id, plan);
+        }
+        self.world.router.drain(&self.app, &from.id, &plan.config)?;
+        let limit = plan.config.drain.requests;
+        let rest =
+            self.await_quiet(from.id.as_str(), limit.min(DRAIN_BEFORE_BAKE), |t| t.in_flight);
+        let left = rest.as_ref().map_or(0, |traffic| traffic.in_flight);
+        if left > 0 && limit > DRAIN_BEFORE_BAKE {
+            return Ok(Done::saw(format!(
+                "{} still in flight at {}; {} may take up to {} more",
+                words::count(left, "request"),
+                from.slot,
+                if left == 1 { "it" } else { "they" },
+                words::span(limit.saturating_sub(DRAIN_BEFORE_BAKE))
+            )));
+        }
+        drained(rest, from.slot, plan)
     }
 
     /// Starts the drain at the router and waits until no request is in flight.
@@ -320,23 +344,10 @@ impl Engine {
         slot: Slot,
         id: &alcedo_core::BindingId,
         plan: &Plan,
-        _limit: Duration,
     ) -> Result<Done, Failure> {
         self.world.router.drain(&self.app, id, &plan.config)?;
         let rest = self.await_quiet(id.as_str(), plan.config.drain.requests, |t| t.in_flight);
-        match rest {
-            Some(t) if t.in_flight > 0 => Err(Failure::new(format!(
-                "{} still in flight at {slot} after {} s",
-                words::count(t.in_flight, "request"),
-                plan.config.drain.requests.as_secs()
-            ))),
-            Some(t) if t.tunnels > 0 => Ok(Done::saw(format!(
-                "{slot} has no request left; {} may stay up to {} more",
-                words::count(t.tunnels, "WebSocket"),
-                words::span(plan.config.drain.websockets)
-            ))),
-            _ => Ok(Done::saw(format!("{slot} has no request left"))),
-        }
+        drained(rest, slot, plan)
     }
 
     /// Waits until `of` is zero for the target; the last counters, if the router still knows it.
@@ -390,6 +401,23 @@ impl Engine {
         let notices = last.map(|seen| format!("warm-up: {seen}")).into_iter().collect();
         let text = format!("{good} of {} requests answered", warmup.requests);
         Ok(Done { text, notices, ..Done::default() })
+    }
+}
+
+/// How a drain that was waited for ended.
+fn drained(rest: Option<Traffic>, slot: Slot, plan: &Plan) -> Result<Done, Failure> {
+    match rest {
+        Some(t) if t.in_flight > 0 => Err(Failure::new(format!(
+            "{} still in flight at {slot} after {} s",
+            words::count(t.in_flight, "request"),
+            plan.config.drain.requests.as_secs()
+        ))),
+        Some(t) if t.tunnels > 0 => Ok(Done::saw(format!(
+            "{slot} has no request left; {} may stay up to {} more",
+            words::count(t.tunnels, "WebSocket"),
+            words::span(plan.config.drain.websockets)
+        ))),
+        Some(_) | None => Ok(Done::saw(format!("{slot} has no request left"))),
     }
 }
 

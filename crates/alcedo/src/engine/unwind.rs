@@ -63,7 +63,7 @@ impl Engine {
         match undo {
             Undo::SwitchBack => self.switch_back(plan),
             Undo::VerifyBack => self.verify_back(plan, limit),
-            Undo::DrainNew => self.drain(plan.to(), &plan.binding.id, plan, limit),
+            Undo::DrainNew => self.drain(plan.to(), &plan.binding.id, plan),
             Undo::StopNew => {
                 self.stop_slot(plan.to())?;
                 Ok(Done::saw(format!("{} is stopped; its files and log are kept", plan.to())))

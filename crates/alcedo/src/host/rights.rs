@@ -29,6 +29,7 @@ pub(super) enum Call {
     Resolve,
     Retire,
     Prune,
+    Pin,
     Events,
     History,
     Releases,
@@ -130,6 +131,7 @@ impl Rights {
             | Call::Resolve
             | Call::Retire
             | Call::Prune
+            | Call::Pin
             | Call::Events
             | Call::History
             | Call::Releases
@@ -182,6 +184,7 @@ impl Call {
             "resolve" => (Self::Resolve, Method::POST),
             "retire" => (Self::Retire, Method::POST),
             "prune" => (Self::Prune, Method::POST),
+            "pin" => (Self::Pin, Method::POST),
             "events" => (Self::Events, Method::GET),
             "history" => (Self::History, Method::GET),
             "releases" => (Self::Releases, Method::GET),
@@ -231,7 +234,7 @@ fn grants(verb: Verb) -> &'static [Call] {
         Verb::Abort => &[Call::Status, Call::Abort, Call::Events, Call::Logs],
         Verb::Resolve => &[Call::Status, Call::Resolve],
         Verb::Retire => &[Call::Status, Call::Retire],
-        Verb::Prune => &[Call::Status, Call::Prune],
+        Verb::Prune => &[Call::Status, Call::Prune, Call::Pin],
         Verb::Status => &[Call::Status],
         Verb::History => &[Call::Status, Call::History, Call::Events],
         Verb::Releases => &[Call::Status, Call::Releases],

@@ -110,6 +110,9 @@ fn event(event: &Event) -> (&'static str, Value) {
         Event::RetireFailed { slot, failure } => {
             ("notice", failed(json!({ "kind": "retire-failed", "slot": slot }), failure))
         }
+        Event::Pinned { release, pinned, by } => {
+            ("notice", json!({ "kind": "pinned", "release": release, "pinned": pinned, "by": by }))
+        }
         Event::Pruned { releases } => ("notice", json!({ "kind": "pruned", "releases": releases })),
         Event::Resolved { slot, by, .. } => {
             ("notice", json!({ "kind": "resolved", "slot": slot, "by": by }))

@@ -149,6 +149,7 @@ pub(crate) fn lines(record: &Record) -> Vec<StepLine> {
         | Event::Ended { .. }
         | Event::Booted { .. }
         | Event::Pruned { .. }
+        | Event::Pinned { .. }
         | Event::PortsPicked { .. } => Vec::new(),
     }
 }

@@ -87,6 +87,7 @@ fn done(step: Step, text: &str, took_us: u64) -> Event {
         skipped: false,
         generation: None,
         restarts: 0,
+        own: alcedo_core::judge::Counts::default(),
     }
 }
 

@@ -111,6 +111,7 @@ impl Track {
             | Event::Retired { .. }
             | Event::RetireFailed { .. }
             | Event::Pruned { .. }
+            | Event::Pinned { .. }
             | Event::Resolved { .. }
             | Event::PortsPicked { .. } => {}
         }

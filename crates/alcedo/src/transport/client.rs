@@ -25,6 +25,8 @@ use tokio::runtime::Runtime;
 
 /// A daemon that does not answer is waited for so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Whoever only reads is told sooner that it does not answer.
+const PATIENCE_TO_READ: Duration = Duration::from_secs(15);
 /// A line to another machine that broke is tried again for so long: a laptop changes its network.
 const PATIENCE_FAR: Duration = Duration::from_secs(180);
 /// One call may take so long; the daemon answers most within milliseconds, a plan asks the host first.
@@ -128,7 +130,11 @@ impl Client {
 
     /// Reads.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        self.call(&Method::GET, path, Bytes::new())
+        let near = matches!(self.door, Door::Socket { .. });
+        let patience = if near { self.patience.min(PATIENCE_TO_READ) } else { self.patience };
+        let limit = if near { PATIENCE_TO_READ } else { CALL_LIMIT };
+        let once = || self.once(&Method::GET, path, Bytes::new(), limit);
+        parsed(&self.patiently(patience, once)?, "GET", path)
     }
 
     /// Asks for something to be done.
@@ -144,7 +150,7 @@ impl Client {
 
     /// Opens a stream of lines; tries as long as any call.
     pub(crate) fn lines(&self, path: &str) -> Result<Lines<'_>, CallError> {
-        self.patiently(|| self.open_lines(path))
+        self.patiently(self.patience, || self.open_lines(path))
     }
 
     /// Reads, without waiting for a daemon that is away.
@@ -180,7 +186,7 @@ impl Client {
 
     /// Sends bytes and returns bytes, tried as long as any call.
     pub(super) fn post_bytes(&self, path: &str, body: Bytes) -> Result<Bytes, CallError> {
-        self.patiently(|| self.once(&Method::POST, path, body.clone(), CALL_LIMIT))
+        self.patiently(self.patience, || self.once(&Method::POST, path, body.clone(), CALL_LIMIT))
     }
 
     /// Sends a part of something long, once, unless `until` says to stop: `Ok(None)`.
@@ -236,11 +242,16 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, CallError> {
-        let answer = self.patiently(|| self.once(method, path, body.clone(), CALL_LIMIT))?;
+        let answer =
+            self.patiently(self.patience, || self.once(method, path, body.clone(), CALL_LIMIT))?;
         parsed(&answer, method.as_str(), path)
     }
 
-    fn patiently<T>(&self, attempt: impl Fn() -> Result<T, Tried>) -> Result<T, CallError> {
+    fn patiently<T>(
+        &self,
+        patience: Duration,
+        attempt: impl Fn() -> Result<T, Tried>,
+    ) -> Result<T, CallError> {
         let begun = clock::now();
         for tries in 0.. {
             let mut seen = match attempt() {
@@ -251,7 +262,7 @@ impl Client {
             if let Err(why) = self.revive() {
                 seen = why;
             }
-            if clock::now().since(begun) >= self.patience {
+            if clock::now().since(begun) >= patience {
                 return Err(self.unreached(seen));
             }
             self.pause(tries);

@@ -39,11 +39,11 @@ impl std::fmt::Display for KeepReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Active => "active",
-            Self::Previous => "previous",
+            Self::Previous => "the way back",
             Self::Stable => "stable",
             Self::InUse => "in use",
             Self::Pinned => "pinned",
-            Self::Recent => "recent",
+            Self::Recent => "one of the newest",
         })
     }
 }

@@ -13,6 +13,7 @@ fn every_kind_of_event_has_its_line() {
         skipped: true,
         generation: None,
         restarts: 0,
+        own: alcedo_core::judge::Counts::default(),
     };
     events.extend([
         skipped,
