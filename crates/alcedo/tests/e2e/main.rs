@@ -9,6 +9,7 @@
 )]
 
 mod app;
+mod bakes;
 mod clients;
 mod crashes;
 mod examples;
