@@ -136,6 +136,11 @@ impl Hub {
                 return Err(self.conflict(&conflict));
             }
         };
+        if let Some(from) = known.service.target() {
+            for worker in &self.workers {
+                let _ = worker.send(Command::Expect(from.clone(), live.clone()));
+            }
+        }
         let durable_from = Instant::now();
         self.save(&record, &next)?;
         let durable_us = micros(durable_from);

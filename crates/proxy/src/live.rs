@@ -51,7 +51,7 @@ pub(crate) struct LiveRoute {
 
 /// An address, with the number that pools know it by. Numbers are never used twice, so that a connection to an earlier
 /// process on the same address is never used for a later one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct UpstreamAddress {
     pub(crate) number: u32,
     pub(crate) address: Address,

@@ -29,6 +29,8 @@ struct Idle {
     )]
     stack: Vec<Box<Upstream>>,
     distrusted_until_ms: u64,
+    /// When a connection was last kept.
+    kept_at_ms: u64,
 }
 
 impl Pool {
@@ -67,10 +69,17 @@ impl Pool {
         upstream.idle_since_ms = now_ms;
         upstream.rest();
         let mut pool = self.idle.borrow_mut();
-        let stack = &mut pool.entry(upstream.number).or_default().stack;
-        if stack.len() < IDLE_MAX {
-            stack.push(upstream);
+        let idle = pool.entry(upstream.number).or_default();
+        idle.kept_at_ms = now_ms;
+        if idle.stack.len() < IDLE_MAX {
+            idle.stack.push(upstream);
         }
+    }
+
+    /// Whether the upstream has kept a connection open after an answer lately.
+    pub(crate) fn keeps(&self, number: u32, now_ms: u64) -> bool {
+        let pool = self.idle.borrow();
+        pool.get(&number).is_some_and(|idle| now_ms.saturating_sub(idle.kept_at_ms) < IDLE_LIMIT_MS)
     }
 
     /// Closes what has been idle for too long.
@@ -80,7 +89,9 @@ impl Pool {
             // Everything before the first young one goes.
             let first_young = idle.stack.iter().position(|upstream| is_young(upstream));
             idle.stack.drain(..first_young.unwrap_or(idle.stack.len()));
-            !idle.stack.is_empty() || now_ms < idle.distrusted_until_ms
+            !idle.stack.is_empty()
+                || now_ms < idle.distrusted_until_ms
+                || now_ms.saturating_sub(idle.kept_at_ms) < IDLE_LIMIT_MS
         });
     }
 

@@ -84,6 +84,11 @@ impl Upstream {
         }
     }
 
+    /// Connects, once, for requests to come.
+    pub(crate) async fn connect_ahead(address: &UpstreamAddress) -> io::Result<Box<Self>> {
+        Ok(Self::new(connect_once(&address.address).await?, address.number))
+    }
+
     /// Hands over a request; poll the answer with [`Self::poll_answer`].
     pub(crate) fn send(&mut self, outgoing: Outgoing) {
         self.sending = outgoing;

@@ -25,6 +25,8 @@ use tokio::sync::{Notify, mpsc};
 
 /// How often connections are looked at while there are any.
 const TICK: Duration = Duration::from_millis(100);
+/// Upstreams that are connected to ahead of a switch, on each worker.
+const EXPECT_MAX: usize = 8;
 /// Bytes read at once by a tunnel.
 const SCRATCH_BYTES: usize = 32 << 10;
 /// Bytes of log lines collected before they are handed over.
@@ -44,6 +46,8 @@ const STOP_LIMIT_MS: u64 = 30_000;
 pub(crate) enum Command {
     /// Serve this client.
     Serve(Client),
+    /// The service is about to be switched from one target to the other: connect to it ahead.
+    Expect(Arc<LiveTarget>, Arc<LiveTarget>),
     /// The target's drain began or ended: look at [`LiveTarget::drain_until_ms`].
     Drain(Arc<LiveTarget>),
     /// Come to the end.
@@ -219,6 +223,7 @@ impl Worker {
             };
             match command {
                 Some(Command::Serve(client)) => self.clone().serve(client),
+                Some(Command::Expect(from, to)) => self.clone().expect(&from, &to),
                 Some(Command::Drain(target)) => self.drain(&target),
                 Some(Command::Stop) | None => self.stop(),
             }
@@ -241,6 +246,29 @@ impl Worker {
             let _gone = Gone { worker: self, number, _permit: permit };
             conn.serve(stream).await;
         });
+    }
+
+    /// One connection to each upstream of the next target, so that its first request need not wait for one. Only when
+    /// those of the present one keep connections: a server that answers one connection after the other would be held
+    /// up by one on which nothing is asked.
+    fn expect(self: Rc<Self>, from: &LiveTarget, to: &LiveTarget) {
+        self.clock();
+        let now = self.now_ms();
+        let upstreams = |target: &LiveTarget| {
+            target.routes.iter().flat_map(|route| route.upstreams.clone()).collect::<Vec<_>>()
+        };
+        if !upstreams(from).iter().any(|upstream| self.pool.keeps(upstream.number, now)) {
+            return;
+        }
+        for upstream in upstreams(to).into_iter().take(EXPECT_MAX) {
+            let worker = self.clone();
+            tokio::task::spawn_local(async move {
+                // Whoever needs it and finds none connects by itself, and says what is wrong.
+                if let Ok(connection) = Upstream::connect_ahead(&upstream).await {
+                    worker.keep(connection);
+                }
+            });
+        }
     }
 
     fn drain(&self, target: &Arc<LiveTarget>) {

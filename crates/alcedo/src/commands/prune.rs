@@ -16,7 +16,7 @@ pub(crate) fn run(session: &mut Session, args: &PruneArgs) -> anyhow::Result<u8>
     if session.json() {
         session.print_json(&view);
     } else {
-        session.print(&history::prune(&view, args.dry_run));
+        session.print(&history::prune(&view, args.dry_run, session.reporter.width));
     }
     Ok(exit::DONE)
 }

@@ -37,7 +37,7 @@ fn list(session: &mut Session) -> anyhow::Result<u8> {
         return Ok(exit::DONE);
     }
     let status = status_of(&client, &app)?;
-    let lines = history::releases(&view, status.as_ref().map(|(view, _)| view), &session.flags);
+    let lines = history::releases(&view, status.as_ref().map(|(view, _)| view), &session.reader());
     session.print(&lines);
     Ok(exit::DONE)
 }

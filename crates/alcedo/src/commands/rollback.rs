@@ -59,7 +59,7 @@ fn listed(session: &Session, client: &Client, app: &App, failed: Failed) -> Fail
         return failed;
     };
     let status = status_of(client, app).ok().flatten();
-    let lines = history::releases(&view, status.as_ref().map(|(view, _)| view), &session.flags);
+    let lines = history::releases(&view, status.as_ref().map(|(view, _)| view), &session.reader());
     let message = format!("{}\n{}", failed.message, lines.join("\n"));
     Failed { message, hint: Some("alcedo rollback RELEASE".to_owned()), ..failed }
 }

@@ -29,7 +29,7 @@ pub(crate) fn run(session: &mut Session, args: &StatusArgs) -> anyhow::Result<u8
         let reader = session.reader();
         let lines = match (&app, view.apps.first()) {
             (Some(_), Some(first)) => status::app(first, &view, &reader),
-            (Some(_) | None, _) => status::apps(&view),
+            (Some(_) | None, _) => status::apps(&view, session.reporter.width),
         };
         session.print(&lines);
     }

@@ -18,7 +18,7 @@ pub(crate) fn history(view: &HistoryView, reader: &Reader<'_>) -> Vec<String> {
     let rows: Vec<Vec<String>> = shown.iter().map(|past| past_row(past, reader.zone)).collect();
     let head =
         ["id", "when", "release", "outcome", "took", "verdict"].map(|title| (title, Align::Left));
-    let mut lines = table(&head, &rows, 2);
+    let mut lines = table(&head, &rows, 2, reader.width);
     let notes: Vec<String> = shown.iter().take(2).filter_map(note).collect();
     if !notes.is_empty() {
         lines.push(hang("  ", &notes.join(" · "), reader.width));
@@ -67,20 +67,27 @@ fn note(past: &PastView) -> Option<String> {
 }
 
 /// What can be gone back to. `app` tells which slot holds what, and where `alcedo rollback` goes.
-pub(crate) fn releases(view: &ReleasesView, app: Option<&AppView>, flags: &str) -> Vec<String> {
+pub(crate) fn releases(
+    view: &ReleasesView,
+    app: Option<&AppView>,
+    reader: &Reader<'_>,
+) -> Vec<String> {
     if view.releases.is_empty() {
         return vec!["No release is kept yet.".to_owned()];
     }
     let target = app.and_then(|app| app.rollback.as_ref()).map(|way| way.release.as_str());
-    let rows: Vec<Vec<String>> =
-        view.releases.iter().map(|release| release_row(release, app, target, flags)).collect();
+    let rows: Vec<Vec<String>> = view
+        .releases
+        .iter()
+        .map(|release| release_row(release, app, target, reader.flags))
+        .collect();
     let head = [
         ("release", Align::Left),
         ("state", Align::Left),
         ("size", Align::Right),
         ("way back", Align::Left),
     ];
-    table(&head, &rows, 3)
+    table(&head, &rows, 3, reader.width)
 }
 
 fn release_row(
@@ -125,7 +132,7 @@ fn way(release: &ReleaseView, target: Option<&str>, flags: &str) -> String {
 }
 
 /// What went, or would.
-pub(crate) fn prune(view: &PruneView, dry_run: bool) -> Vec<String> {
+pub(crate) fn prune(view: &PruneView, dry_run: bool, width: usize) -> Vec<String> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let word = if dry_run { "would go" } else { "removed" };
     rows.extend(
@@ -135,7 +142,7 @@ pub(crate) fn prune(view: &PruneView, dry_run: bool) -> Vec<String> {
         view.kept.iter().map(|r| vec![r.release.clone(), format!("kept: {}", r.reason), dash()]),
     );
     let head = [("release", Align::Left), ("", Align::Left), ("size", Align::Right)];
-    let mut lines = if rows.is_empty() { Vec::new() } else { table(&head, &rows, 3) };
+    let mut lines = if rows.is_empty() { Vec::new() } else { table(&head, &rows, 3, width) };
     let bytes: u64 = view.removed.iter().map(|r| r.size_bytes).sum();
     let count = view.removed.len();
     let noun = if count == 1 { "release" } else { "releases" };

@@ -23,7 +23,7 @@ pub(crate) fn app(view: &AppView, status: &StatusView, reader: &Reader<'_>) -> V
     let mut lines = vec![right(&where_, &reader.zone.long(&status.at), reader.width)];
     lines.extend(hang("", &health(view, status, reader), reader.width).lines().map(str::to_owned));
     lines.push(String::new());
-    lines.extend(slots(view, &status.at));
+    lines.extend(slots(view, &status.at, reader.width));
     lines.push(String::new());
     for (name, text) in facts(view, &status.at, reader) {
         lines
@@ -33,7 +33,7 @@ pub(crate) fn app(view: &AppView, status: &StatusView, reader: &Reader<'_>) -> V
 }
 
 /// Every app.
-pub(crate) fn apps(status: &StatusView) -> Vec<String> {
+pub(crate) fn apps(status: &StatusView, width: usize) -> Vec<String> {
     if status.apps.is_empty() {
         return vec![format!(
             "No app on {} yet: `alcedo deploy` in a directory with an alcedo.toml.",
@@ -42,7 +42,7 @@ pub(crate) fn apps(status: &StatusView) -> Vec<String> {
     }
     let rows: Vec<Vec<String>> = status.apps.iter().map(|app| row(app, &status.at)).collect();
     let head = ["app", "live", "since", "state", "way back"].map(|title| (title, Align::Left));
-    let mut lines = table(&head, &rows, 2);
+    let mut lines = table(&head, &rows, 2, width);
     let sick: Vec<&AppView> = status.apps.iter().filter(|app| !app.healthy).collect();
     if let Some(first) = sick.first() {
         let verb = if sick.len() == 1 { "is" } else { "are" };
@@ -100,7 +100,7 @@ pub(crate) fn health(view: &AppView, status: &StatusView, reader: &Reader<'_>) -
     format!("Healthy. {} is on its way to {to}: {}.", deploy.release, deploy.phase)
 }
 
-fn slots(view: &AppView, now: &str) -> Vec<String> {
+fn slots(view: &AppView, now: &str, width: usize) -> Vec<String> {
     let head = [
         ("  slot", Align::Left),
         ("state", Align::Left),
@@ -113,7 +113,7 @@ fn slots(view: &AppView, now: &str) -> Vec<String> {
     let rows: Vec<Vec<String>> =
         Slot::BOTH.into_iter().map(|slot| slot_row(slot, view, now)).collect();
     // One column less of indent, so that it fits 80 with every number.
-    table(&head, &rows, 2).into_iter().map(|line| line[1..].to_owned()).collect()
+    table(&head, &rows, 2, width + 1).into_iter().map(|line| line[1..].to_owned()).collect()
 }
 
 fn slot_row(slot: Slot, view: &AppView, now: &str) -> Vec<String> {

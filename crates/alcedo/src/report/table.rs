@@ -1,6 +1,6 @@
 //! Columns for data: aligned, never cut, two or three spaces apart.
 
-use super::fold::columns;
+use super::fold::{USUAL, columns};
 
 /// How a column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +11,32 @@ pub(crate) enum Align {
     Right,
 }
 
-/// Rows under a head. The last column of a row may be longer than all others without widening them.
-pub(crate) fn table(head: &[(&str, Align)], rows: &[Vec<String>], gap: usize) -> Vec<String> {
+/// Rows under a head. In a terminal narrower than usual, what does not fit is told row by row instead, since a terminal
+/// that wraps columns makes them unreadable.
+pub(crate) fn table(
+    head: &[(&str, Align)],
+    rows: &[Vec<String>],
+    gap: usize,
+    width: usize,
+) -> Vec<String> {
+    let lines = aligned(head, rows, gap);
+    let fits = width >= USUAL || lines.iter().all(|line| columns(line) <= width);
+    if fits { lines } else { rows.iter().flat_map(|row| told(head, row)).collect() }
+}
+
+/// The first cell, and below it the others with their titles.
+fn told(head: &[(&str, Align)], row: &[String]) -> Vec<String> {
+    let titles = head.iter().map(|(title, _)| columns(title.trim())).max().unwrap_or(0);
+    let others = head.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty());
+    let first = row.first().map(|cell| format!("  {cell}"));
+    first
+        .into_iter()
+        .chain(others.map(|((title, _), cell)| format!("    {:<titles$}  {cell}", title.trim())))
+        .map(|line| line.trim_end().to_owned())
+        .collect()
+}
+
+fn aligned(head: &[(&str, Align)], rows: &[Vec<String>], gap: usize) -> Vec<String> {
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| columns(cell));
         cells.chain([columns(head[at].0)]).max().unwrap_or(0)
@@ -74,7 +98,10 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["bbb".to_owned(), "22".to_owned()]];
-        let lines = table(&[("x", Align::Left), ("n", Align::Right)], &rows, 2);
-        assert_eq!(lines, ["  x     n", "  a     1", "  bbb  22"]);
+        let head = [("x", Align::Left), ("n", Align::Right)];
+        let wide = table(&head, &rows, 2, 80);
+        assert_eq!(wide, ["  x     n", "  a     1", "  bbb  22"]);
+        assert_eq!(table(&head, &rows, 2, 9), wide);
+        assert_eq!(table(&head, &rows, 2, 8), ["  a", "    n  1", "  bbb", "    n  22"]);
     }
 }

@@ -166,3 +166,35 @@ fn traffic_tells_counts_times_and_the_worst_paths() {
     );
     assert!(0 < traffic.p50_us && traffic.p50_us <= traffic.p95_us, "{traffic:?}");
 }
+
+#[test]
+fn next_target_is_connected_to_ahead_where_the_present_one_keeps_connections() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let bench = Bench::start();
+    let address = bench.serve(target("a", backends[0].address));
+    assert_eq!(Wire::connect(address).get("/").text(), "a");
+    bench.client().switch("web", 1, "op", target("b", backends[1].address), LIMIT).unwrap();
+    crate::support::eventually("a connection to b", || {
+        (backends[1].connections.load(Ordering::SeqCst) > 0).then_some(())
+    });
+    assert_eq!(backends[1].requests.load(Ordering::SeqCst), 0);
+    assert_eq!(Wire::connect(address).get("/").text(), "b");
+}
+
+#[test]
+fn server_that_takes_one_connection_after_the_other_gets_none_without_a_request() {
+    let one_by_one = |name: &'static str| {
+        Backend::raw(move |mut wire| {
+            wire.read();
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1";
+            wire.write(format!("{head}\r\n\r\n{name}"));
+        })
+    };
+    let backends = [one_by_one("a"), one_by_one("b")];
+    let bench = Bench::start();
+    let address = bench.serve(target("a", backends[0].address));
+    assert_eq!(Wire::connect(address).get("/").text(), "a");
+    bench.client().switch("web", 1, "op", target("b", backends[1].address), LIMIT).unwrap();
+    assert_eq!(Wire::connect(address).get("/").text(), "b");
+    assert_eq!(backends[1].connections.load(Ordering::SeqCst), 1);
+}

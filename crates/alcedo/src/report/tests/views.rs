@@ -114,7 +114,7 @@ fn status_of_a_host_lists_every_app() {
         self::view(serde_json::json!({ "release": OLD, "kind": "deploy", "expected_ms": 1_900 }));
     view.apps.insert(0, sick);
     let empty = StatusView { apps: Vec::new(), ..view.clone() };
-    let lines = [status::apps(&view), status::apps(&empty)].concat();
+    let lines = [status::apps(&view, 80), status::apps(&empty, 80)].concat();
     assert_snapshot!(lines.join("\n"), @r#"
       app          live                             since  state        way back
       api-staging  green  r20261120-191405-4be1c07  3 min  NOT HEALTHY  blue, about 2 s
@@ -178,7 +178,8 @@ fn history_and_releases_are_tables() {
     ] }));
     let status = status_view();
     let past = with_reader(80, " -a shop", |reader| history::history(&history, reader));
-    let lines = [past, history::releases(&releases, status.apps.first(), "")].concat();
+    let kept = |r: &Reader<'_>| history::releases(&releases, status.apps.first(), r);
+    let lines = [past, with_reader(80, "", kept)].concat();
     assert_snapshot!(lines.join("\n"), @r#"
     id   when              release                   outcome      took  verdict
     d43  20 Nov 20:14 CET  r20261120-191405-4be1c07  under way    51 s  pending
@@ -201,9 +202,9 @@ fn prune_says_what_would_go() {
         serde_json::json!({ "removed": [{ "release": OLD, "size_bytes": 220_298_112 }], "kept": [{ "release": NEW, "reason": "active" }] }),
     );
     let lines = [
-        history::prune(&pruned, true),
-        history::prune(&pruned, false),
-        history::prune(&PruneView::default(), false),
+        history::prune(&pruned, true, 80),
+        history::prune(&pruned, false, 80),
+        history::prune(&PruneView::default(), false, 80),
     ]
     .concat();
     assert_snapshot!(lines.join("\n"), @r#"
