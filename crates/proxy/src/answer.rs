@@ -8,11 +8,12 @@ use crate::head::{self, Seen};
 use crate::live::UpstreamAddress;
 use crate::local::{LocalService, Ticket};
 use crate::pages::Page;
+use crate::pass;
 use crate::tunnel::Tunnel;
 use crate::upstream::{Outgoing, SendFailure, Upstream};
 use crate::worker::Match;
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use std::convert::Infallible;
@@ -20,6 +21,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
+
+const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// Times that a request is sent at most, the first included.
 const ATTEMPTS: u32 = 3;
@@ -49,6 +52,8 @@ pub(crate) async fn answer(
 enum Refusal {
     Page(Page),
     Redirect(StatusCode, HeaderValue),
+    /// To the start page, with this cookie.
+    Admit(HeaderValue),
 }
 
 impl From<Page> for Refusal {
@@ -66,6 +71,8 @@ struct Job<'r> {
     seen: Seen<'r>,
     service: Rc<LocalService>,
     ticket: Ticket,
+    /// It came by a pass: its answer is for nobody else.
+    is_preview: bool,
 }
 
 async fn exchange(
@@ -106,14 +113,27 @@ impl<'r> Job<'r> {
             Match::Nothing => return Err(Page::NotFound.into()),
             Match::Unreadable => return Err(Page::Unreadable.into()),
         };
-        if service.is_in_maintenance() && service.rules.health_path.as_deref() != Some(path) {
+        let now = conn.worker.now_ms();
+        if let Some(token) = path.strip_prefix(pass::PATH) {
+            let good = service.pass(token, now).ok_or(Page::NotFound)?;
+            return Err(Refusal::Admit(good.cookie(now)));
+        }
+        let pass = pass::shown(&parts.headers).and_then(|token| service.pass(token, now));
+        let is_preview = pass.is_some();
+        if !is_preview
+            && service.is_in_maintenance()
+            && service.rules.health_path.as_deref() != Some(path)
+        {
             return Err(Page::Maintenance.into());
         }
         if body.size_hint().lower() > service.rules.max_body_bytes {
             return Err(Page::TooLarge.into());
         }
-        let ticket = service.enter().ok_or(Page::NoTarget)?;
-        let job = Self { conn, parts, seen, service, ticket };
+        let ticket = match &pass {
+            Some(pass) => service.enter_by(pass),
+            None => service.enter().ok_or(Page::NoTarget)?,
+        };
+        let job = Self { conn, parts, seen, service, ticket, is_preview };
         if job.ticket.target.shard().in_flight() > conn.worker.in_flight_share() {
             // A target that answers nothing is what fills it up: whoever judges it must see that.
             job.ticket.target.shard().turned_away(Page::Busy.status().as_u16());
@@ -233,6 +253,11 @@ impl<'r> Job<'r> {
         for (name, value) in &self.ticket.target.live.labels {
             response.headers_mut().insert(name.clone(), value.clone());
         }
+        if self.is_preview {
+            let headers = response.headers_mut();
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(X_ROBOTS_TAG, HeaderValue::from_static("noindex"));
+        }
         if is_upgrade {
             let upgrade = HeaderValue::from_static("upgrade");
             response.headers_mut().insert(header::CONNECTION, upgrade);
@@ -314,6 +339,7 @@ impl Refusal {
         let (status, body) = match &self {
             Self::Page(page) => (page.status(), Some(page.render(accept))),
             Self::Redirect(status, _) => (*status, None),
+            Self::Admit(_) => (StatusCode::SEE_OTHER, None),
         };
         if let Some(log) = &mut log {
             log.refused(status);
@@ -337,6 +363,12 @@ impl Refusal {
             }
             Self::Redirect(_, location) => {
                 headers.insert(header::LOCATION, location);
+            }
+            Self::Admit(cookie) => {
+                headers.insert(header::SET_COOKIE, cookie);
+                headers.insert(header::LOCATION, HeaderValue::from_static("/"));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
             }
         }
         response

@@ -10,6 +10,7 @@ use crate::control::wire::{
 use crate::disk::Disk;
 use crate::listen::{ListenAddress, ListenAddressError, Listeners};
 use crate::live::{LiveTarget, Service, TargetError};
+use crate::pass::Pass;
 use crate::shared::Shared;
 use crate::state::{
     BadFile, Conflict, DrainLimits, SaveError, ServiceRecord, StateDir, Structure, Switch, Target,
@@ -147,6 +148,8 @@ impl Hub {
         let generation = next.generation;
         let revived = known.service.publish(live);
         let published_ns = monotonic_ns();
+        // What they led to may be what everybody sees now, or about to be stopped.
+        known.service.end_passes();
         let took_us = micros(arrived);
         *record = next;
         drop(record);
@@ -195,6 +198,29 @@ impl Hub {
             in_flight: under_way.map_or(0, |traffic| traffic.in_flight),
             closing: under_way.map_or(0, |traffic| traffic.tunnels + traffic.streams),
         })
+    }
+
+    /// See [`crate::control::Request::Admit`].
+    pub(crate) fn admit(
+        &self,
+        service: &str,
+        target: &Target,
+        token: &str,
+        lifetime_s: u64,
+    ) -> Result<(), Failure> {
+        let known = self.known(service)?;
+        let live = Arc::new(LiveTarget::new(target, self.shared.workers)?);
+        let until_ms = self.shared.now_ms().saturating_add(lifetime_s.saturating_mul(1000));
+        let pass = Pass::new(token, live, until_ms)
+            .ok_or_else(|| refused(format!("admit to {service}: the token is not one")))?;
+        known.service.admit(pass);
+        Ok(())
+    }
+
+    /// See [`crate::control::Request::EndPasses`].
+    pub(crate) fn end_passes(&self, service: &str) -> Result<(), Failure> {
+        self.known(service)?.service.end_passes();
+        Ok(())
     }
 
     /// See [`crate::control::Request::Maintenance`].

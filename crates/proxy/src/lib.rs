@@ -20,6 +20,7 @@ mod live;
 mod local;
 mod options;
 mod pages;
+mod pass;
 mod pool;
 mod proxy;
 mod shared;

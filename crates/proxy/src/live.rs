@@ -4,6 +4,7 @@
 //! unseen: see [`Service::publish`] and [`Service::epoch`].
 
 use crate::control::wire::TargetTraffic;
+use crate::pass::{PASSES_MAX, Pass};
 use crate::state::{Address, Route, ServiceRecord, Target};
 use crate::stats::{self, Shard, lock};
 use arc_swap::ArcSwapOption;
@@ -26,6 +27,8 @@ pub(crate) struct Service {
     forgotten: AtomicBool,
     /// Newest first; the effective one included.
     known: Mutex<Vec<Arc<LiveTarget>>>,
+    /// Oldest first.
+    passes: Mutex<Vec<Arc<Pass>>>,
 }
 
 /// A target in memory. A later turn of the same id is another one.
@@ -185,6 +188,7 @@ impl Service {
             maintenance: AtomicBool::new(record.maintenance),
             forgotten: AtomicBool::new(false),
             known: Mutex::default(),
+            passes: Mutex::default(),
             record: Mutex::new(record),
         };
         if let Some(live) = live {
@@ -244,6 +248,27 @@ impl Service {
     /// Shows the maintenance page, or no longer.
     pub(crate) fn set_maintenance(&self, on: bool) {
         self.maintenance.store(on, Ordering::SeqCst);
+    }
+
+    /// Lets whoever shows the pass through to its target.
+    pub(crate) fn admit(&self, pass: Pass) {
+        let mut passes = lock(&self.passes);
+        if passes.len() >= PASSES_MAX {
+            passes.remove(0);
+        }
+        passes.push(Arc::new(pass));
+    }
+
+    /// No pass is good any more.
+    pub(crate) fn end_passes(&self) {
+        lock(&self.passes).clear();
+    }
+
+    /// The pass with that token, if it is good now.
+    pub(crate) fn pass(&self, token: &str, now_ms: u64) -> Option<Arc<Pass>> {
+        let mut passes = lock(&self.passes);
+        passes.retain(|pass| !pass.is_over(now_ms));
+        passes.iter().find(|pass| pass.is(token)).cloned()
     }
 
     /// Every turn of the target that is still known and not effective now.

@@ -1,6 +1,7 @@
 //! A worker's own view of services and targets: plain reference counts, refreshed when the shared epoch moved on.
 
 use crate::live::{LiveRoute, LiveTarget, Service, UpstreamAddress};
+use crate::pass::Pass;
 use crate::stats::Shard;
 use crate::table::{Rules, Table};
 use std::cell::{Cell, RefCell};
@@ -71,6 +72,19 @@ impl LocalService {
                 return Some(ticket);
             }
         }
+    }
+
+    /// The pass with that token, if it is good now.
+    pub(crate) fn pass(&self, token: &str, now_ms: u64) -> Option<Arc<Pass>> {
+        self.service.pass(token, now_ms)
+    }
+
+    /// Counts a request in on the target of a pass.
+    pub(crate) fn enter_by(&self, pass: &Pass) -> Ticket {
+        let (live, worker) = (pass.live.clone(), self.worker);
+        let target = Rc::new(LocalTarget { live, worker, turn: Cell::new(0) });
+        target.shard().enter();
+        Ticket { target, kind: Kind::Request }
     }
 
     fn refresh(&self, epoch: u64) {

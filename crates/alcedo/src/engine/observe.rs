@@ -2,9 +2,9 @@
 
 use super::drive::{Engine, EngineError};
 use super::perform::Done;
-use super::ports::{Answer, Call, Get, Listener, Millis, Phase, ProcessState};
+use super::ports::{Answer, Call, Entrance, Get, Listener, Millis, Phase, ProcessState};
 use super::words;
-use alcedo_core::binding::{Binding, Process};
+use alcedo_core::binding::{Address, Binding, Process};
 use alcedo_core::config::{Config, Expect, Health, HealthCheck, Smoke, Warmup};
 use alcedo_core::deploy::Stage;
 use alcedo_core::event::{Event, Failure};
@@ -234,11 +234,11 @@ impl Engine {
         call: &Call<'_>,
     ) -> Result<(), (String, String)> {
         match smoke {
-            Smoke::Command(command) => self
-                .world
-                .probe
-                .command(command, binding, call)
-                .map_err(|output| (format!("the smoke check `{command}` failed"), output)),
+            Smoke::Command(command) => {
+                let failed = |output| (format!("the smoke check `{command}` failed"), output);
+                let command = with_url(command, binding).map_err(failed)?;
+                self.world.probe.command(&command, binding, call).map_err(failed)
+            }
             Smoke::Request { path, expect } => {
                 let Some(process) = process_for(binding, path) else { return Ok(()) };
                 self.smoke_request(process, path, expect, call).map_err(|seen| {
@@ -256,6 +256,25 @@ impl Engine {
         call: &Call<'_>,
     ) -> Result<(), String> {
         let request = Get { timeout: Duration::from_secs(30), ..health_request(process, path) };
+        let answer = self.world.probe.get(&request, call)?;
+        probe::matches(expect, &seen(&answer))
+    }
+
+    /// One smoke request through the router's own listener.
+    pub(crate) fn ask_in_public(
+        &self,
+        entrance: &Entrance,
+        path: &str,
+        expect: &Expect,
+        call: &Call<'_>,
+    ) -> Result<(), String> {
+        let request = Get {
+            address: entrance.address.clone(),
+            path: path.to_owned(),
+            host: entrance.host.clone(),
+            headers: BTreeMap::new(),
+            timeout: Duration::from_secs(30),
+        };
         let answer = self.world.probe.get(&request, call)?;
         probe::matches(expect, &seen(&answer))
     }
@@ -313,7 +332,7 @@ impl Engine {
     fn verify_once(
         &self,
         binding: &Binding,
-        entrance: &super::ports::Entrance,
+        entrance: &Entrance,
         call: &Call<'_>,
     ) -> Result<u16, String> {
         let root =
@@ -490,6 +509,21 @@ fn process_for<'a>(binding: &'a Binding, path: &str) -> Option<&'a Process> {
     let routed =
         binding.processes.iter().filter_map(|p| longest(p).map(|n| (n, p))).max_by_key(|(n, _)| *n);
     routed.map(|(_, p)| p).or_else(|| binding.processes.iter().find(|p| p.routes.is_empty()))
+}
+
+/// A smoke command with `{url}` replaced by the base address of the slot's main process: digits, dots and a colon,
+/// which no shell takes for anything else.
+fn with_url(command: &str, binding: &Binding) -> Result<String, String> {
+    if !command.contains("{url}") {
+        return Ok(command.to_owned());
+    }
+    match process_for(binding, "/").map(|process| &process.address) {
+        Some(Address::Tcp(address)) => Ok(command.replace("{url}", &format!("http://{address}"))),
+        Some(Address::Unix(path)) => {
+            Err(format!("it wants {{url}}, and the app listens on {}", path.display()))
+        }
+        None => Err("it wants {url}, and no process of the app answers /".to_owned()),
+    }
 }
 
 fn covers(prefix: &str, path: &str) -> bool {

@@ -7,7 +7,7 @@ use super::ports::{
 use super::words;
 use alcedo_core::Slot;
 use alcedo_core::binding::{Address, Binding, Process};
-use alcedo_core::config::{Config, Ports};
+use alcedo_core::config::{Config, Ports, Smoke};
 use alcedo_core::event::Failure;
 use alcedo_core::judge::Counts;
 use alcedo_core::nginx::Upstream;
@@ -76,7 +76,10 @@ impl Engine {
             Step::Warm => self.warm(plan, limit),
             Step::Gate => Ok(Done::saw(format!("{} is ready and has no traffic", plan.to()))),
             Step::Switch => self.switch(plan).inspect_err(|_| self.configure_as_before(plan)),
-            Step::Verify => self.verify(&plan.binding, &plan.config, limit),
+            Step::Verify => {
+                let done = self.verify(&plan.binding, &plan.config, limit)?;
+                self.smoke_in_public(plan, done)
+            }
             Step::Drain => self.drain_left(plan),
             Step::Bake => Ok(Done::default()),
             Step::Retire => self.retire_left(plan),
@@ -389,6 +392,27 @@ impl Engine {
                 .map_err(|seen| Failure { what: seen.0, detail: seen.1, hint: None })?;
         }
         Ok(Done::saw(format!("{total} of {total} passed against {}", plan.to())))
+    }
+
+    /// The smoke requests once more, as users' come. Commands are not run again: a name that they would look up need not
+    /// lead here yet.
+    fn smoke_in_public(&self, plan: &Plan, mut done: Done) -> Result<Done, Failure> {
+        let limit = limit(Step::Smoke, plan);
+        let entrance = self.world.router.entrance(&self.app, &plan.config)?;
+        let mut passed = 0_u64;
+        for smoke in &plan.binding.smoke {
+            let Smoke::Request { path, expect } = smoke else { continue };
+            self.call(limit, |call| self.ask_in_public(&entrance, path, expect, call)).map_err(
+                |seen| Failure::new(format!("GET {}{path} answered {seen}", entrance.url)),
+            )?;
+            passed += 1;
+        }
+        if passed > 0 {
+            done.own.requests += passed;
+            done.text =
+                format!("{}; {} passed there", done.text, words::count(passed, "smoke check"));
+        }
+        Ok(done)
     }
 
     fn warm(&self, plan: &Plan, limit: Duration) -> Result<Done, Failure> {

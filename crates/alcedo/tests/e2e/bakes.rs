@@ -126,3 +126,16 @@ fn pinned_release_outlives_its_age() {
     app.alcedo(&["prune"]);
     assert!(!kept(&app).contains(&one), "{}", kept(&app));
 }
+
+#[test]
+fn smoke_checks_know_the_slots_address_and_requests_are_asked_in_public_too() {
+    let smoke = "[[smoke]]\npath = \"/healthz\"\nexpect = { json = { \"/status\" = \"ok\" } }\n\
+                 [[smoke]]\ncommand = \"printf '%s' {url} | grep -E '^http://127[.]0[.]0[.]1:[0-9]+$'\"";
+    let (app, one) = accepted("");
+    app.write("two", "", smoke);
+    let run = app.alcedo(&["deploy"]);
+    says(&run, 0, &["2 of 2 passed against green", "1 smoke check passed there"]);
+    app.write("three", "", &smoke.replace("grep -E", "grep -v -E"));
+    says(&app.alcedo(&["deploy"]), 1, &["the smoke check", "failed"]);
+    assert_ne!(app.active().1, one);
+}

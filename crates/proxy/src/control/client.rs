@@ -117,6 +117,24 @@ impl Client {
         self.call(&Request::Drain { service, target, limits }, limit)
     }
 
+    /// See [`Request::Admit`].
+    pub fn admit(
+        &mut self,
+        service: &str,
+        target: Target,
+        token: &str,
+        lifetime_s: u64,
+        limit: Duration,
+    ) -> Result<(), ClientError> {
+        let (service, token) = (service.to_owned(), token.to_owned());
+        self.call(&Request::Admit { service, target, token, lifetime_s }, limit)
+    }
+
+    /// See [`Request::EndPasses`].
+    pub fn end_passes(&mut self, service: &str, limit: Duration) -> Result<(), ClientError> {
+        self.call(&Request::EndPasses { service: service.to_owned() }, limit)
+    }
+
     /// See [`Request::Maintenance`].
     pub fn maintenance(
         &mut self,

@@ -131,6 +131,10 @@ fn obey(hub: &Hub, request: Request, arrived: Instant) -> io::Result<Vec<u8>> {
         Request::List => encode(Ok(hub.list())),
         Request::Traffic { service } => encode(hub.traffic(&service)),
         Request::Drain { service, target, limits } => encode(hub.drain(&service, &target, limits)),
+        Request::Admit { service, target, token, lifetime_s } => {
+            encode(hub.admit(&service, &target, &token, lifetime_s))
+        }
+        Request::EndPasses { service } => encode(hub.end_passes(&service)),
         Request::Maintenance { service, on } => encode(hub.maintenance(&service, on)),
         Request::Forget { service } => encode(hub.forget(&service)),
         Request::Status => encode(Ok(hub.status())),

@@ -61,6 +61,23 @@ pub enum Request {
         /// Instead of the limits of the structure.
         limits: Option<DrainLimits>,
     },
+    /// Lets whoever shows the token through to a target that need not have the traffic, until its time is over, the
+    /// service is switched, or the process ends: `/.alcedo/preview/TOKEN` makes a cookie of it. Reply: `null`.
+    Admit {
+        /// Its name.
+        service: String,
+        /// Where requests with the token go.
+        target: Target,
+        /// Letters and digits, at least 26, from a random source.
+        token: String,
+        /// How long it is good, in seconds.
+        lifetime_s: u64,
+    },
+    /// No token of [`Self::Admit`] is good any more. Reply: `null`.
+    EndPasses {
+        /// Its name.
+        service: String,
+    },
     /// Turns the maintenance page on or off, durably. Reply: [`Observed`].
     Maintenance {
         /// Its name.

@@ -7,6 +7,7 @@ mod control;
 mod drain;
 mod forward;
 mod limits;
+mod preview;
 mod process;
 mod routing;
 mod smuggling;
