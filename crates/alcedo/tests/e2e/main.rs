@@ -18,4 +18,6 @@ mod releases;
 mod ssh;
 mod starts;
 mod systemd;
+mod systemd_nginx;
+mod systemd_php;
 mod traffic;
