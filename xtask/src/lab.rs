@@ -5,6 +5,7 @@
 //! the services of the machine it runs on.
 
 mod boot;
+mod disk;
 mod image;
 mod network;
 
@@ -14,7 +15,7 @@ pub use network::Network;
 use crate::home::{COMMAND_LIMIT, Run, poll_until};
 use crate::packages::Tool;
 use anyhow::{Context, Result, bail, ensure};
-use boot::Machine;
+use boot::{Machine, Storage};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub const TOOLS: &[Tool] = &[
         needed_for: "hosts of the lab",
     },
     Tool { program: "ip", package: "iproute2", needed_for: "hosts of the lab" },
+    Tool { program: "mkfs.xfs", package: "xfsprogs", needed_for: "power cuts of the lab's hosts" },
     Tool { program: "ssh-keygen", package: "openssh-client", needed_for: "hosts of the lab" },
 ];
 
@@ -65,10 +67,19 @@ impl Host {
 
     /// The same beside other hosts of `network`.
     pub fn boot_in(network: Arc<Network>, name: &str) -> Result<Self> {
+        Self::boot_on(Storage::Shared, network, name)
+    }
+
+    /// One whose power can be cut, in a network of its own: it has a disk of its own.
+    pub fn boot_with_disk(name: &str) -> Result<Self> {
+        Self::boot_on(Storage::OwnDisk, Arc::new(Network::new()?), name)
+    }
+
+    fn boot_on(storage: Storage, network: Arc<Network>, name: &str) -> Result<Self> {
         let base = image::base()?;
         let name = format!("{name}-{}", network.label());
         let lane = network.join(&name)?;
-        let machine = Machine::make(&base, &name, lane)?;
+        let machine = Machine::make(&base, &name, lane, storage)?;
         let mut host = Self { name, network, machine };
         host.power_on()?;
         Ok(host)
@@ -130,6 +141,13 @@ impl Host {
     /// `kill -9` of the whole host: nothing on it can say goodbye. What was written is still in the page cache.
     pub fn kill(&mut self) -> Result<()> {
         self.machine.kill()
+    }
+
+    /// Cuts its power and gives it back, until it runs again: what was not synced is gone. Wants
+    /// [`Self::boot_with_disk`].
+    pub fn cut_power(&mut self) -> Result<()> {
+        self.machine.cut_power(&image::base()?)?;
+        self.power_on()
     }
 
     /// `systemctl reboot`, until it runs again.

@@ -17,6 +17,7 @@ pub mod lab;
 pub mod load;
 pub mod nginx;
 pub mod packages;
+pub mod powercut;
 pub mod sshd;
 
 use std::io::Write;

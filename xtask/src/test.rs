@@ -17,6 +17,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "python3-venv", package: "python3-venv", needed_for: "examples/fastapi" },
     Tool { program: "go", package: "golang-go", needed_for: "examples/go" },
     Tool { program: "php", package: "php-cli", needed_for: "examples/php" },
+    Tool { program: "php-fpm8.2", package: "php8.2-fpm", needed_for: "php-fpm" },
     Tool { program: "nginx", package: "nginx-light", needed_for: "the nginx router" },
     Tool { program: "node", package: "nodejs", needed_for: "examples/node" },
     Tool { program: "sshd", package: "openssh-server", needed_for: "deploys over SSH" },

@@ -5,6 +5,7 @@
 //! | `GET  /v1/hello` | [`Hello`]: versions; every connection begins with it |
 //! | `GET  /v1/status[?app=APP]` | `status --json` of interface.md |
 //! | `POST /v1/apps/APP/plan` | [`DeployCall`] → `plan --json`; nothing is changed |
+//! | `POST /v1/apps/APP/entries` | [`ConfigText`] → where its processes are reached in either slot, for `setup`; picks ports |
 //! | `POST /v1/apps/APP/deploy` | [`DeployCall`] → [`Accepted`] |
 //! | `POST /v1/apps/APP/rollback` | [`RollbackCall`] → [`Accepted`] |
 //! | `POST /v1/apps/APP/promote`, `/abort`, `/resolve`, `/retire` | [`VerbCall`] → [`Accepted`] |

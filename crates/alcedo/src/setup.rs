@@ -2,18 +2,22 @@
 //! polkit rule. What it brings about is data ([`Step`]), so that it can be shown before it is done, done twice without
 //! harm, and taken back.
 //!
-//! Structure only: nothing here knows a release or a slot's state. A router adds its own steps to [`plan`]'s.
+//! Structure only: nothing here knows a release or a slot's state. What nginx needs besides is a [`Site`].
 
 mod accounts;
 mod app;
 mod apply;
 mod host;
+mod nginx;
+mod purge;
 mod removal;
 mod step;
 mod units;
 
 use app::AppPlan;
 pub(crate) use apply::apply;
+pub(crate) use nginx::{Site, SiteStep, files as site_files, hand_back};
+pub(crate) use purge::{purge, purged};
 pub(crate) use removal::{Really, of as part_of, remove};
 pub(crate) use step::{Pending, SetupError, Step};
 
@@ -40,11 +44,11 @@ pub(crate) fn plan(
 ) -> Result<Vec<Step>, SetupError> {
     refuse_other_systems()?;
     let paths = Paths::system();
-    let mut steps = host::steps(&paths, exe);
+    let is_passed_through = app.is_some_and(|(_, config)| nginx::form(config).is_some());
+    let mut steps = host::steps(&paths, exe, is_passed_through);
     if let Some((name, config)) = app {
         let plan = AppPlan::new(name, config, &places(&paths))?;
         steps.extend(plan.steps(&paths));
-        // A router's structure (its site, its directories) goes here: more steps of the same kind.
     }
     // Sockets are there before the proxy starts, and the proxy before the daemon.
     steps.sort_by_key(Step::rank);

@@ -84,6 +84,9 @@ pub struct Process {
     pub dir: PathBuf,
     /// Where it listens.
     pub address: Address,
+    /// A pool of php-fpm, which is spoken to in FastCGI; absent: it speaks HTTP.
+    #[serde(default)]
+    pub pool: Option<Pool>,
     /// How it is stopped.
     pub stop: Stop,
     /// Path prefixes that go to it; empty: all others.
@@ -93,6 +96,19 @@ pub struct Process {
     pub domains: Vec<String>,
     /// How it shows that it is ready.
     pub health: Health,
+}
+
+/// What a pool of php-fpm needs besides its command line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The document root, by its real path: what PHP caches is the release's own.
+    pub root: PathBuf,
+    /// The php-fpm.
+    pub program: PathBuf,
+    /// Where its configuration is written before each start.
+    pub file: PathBuf,
+    /// What is written there.
+    pub text: String,
 }
 
 /// Where a process listens.

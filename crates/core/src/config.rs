@@ -11,6 +11,7 @@ mod diff;
 mod entries;
 mod error;
 mod expand;
+mod fpm;
 mod later;
 mod load;
 mod model;
@@ -31,7 +32,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use bind::{BindError, BindFacts, INHERITED, bind};
+pub use bind::{BindError, BindFacts, INHERITED, bind, socket};
 pub use diff::{Change, diff};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use expand::{ExpandError, Names, expand};

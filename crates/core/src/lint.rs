@@ -96,9 +96,10 @@ fn development_server(words: &[&str]) -> Option<(&'static str, &'static str)> {
     let names = |word: &str| words.iter().any(|w| base(w) == word);
     let runs_vite = names("vite") && !has("build");
     match first {
-        f if f.starts_with("php") && has("-S") => {
-            Some(("php -S", "a real PHP server, such as FrankenPHP or RoadRunner"))
-        }
+        f if f.starts_with("php") && has("-S") => Some((
+            "php -S",
+            "web.php_fpm = { root = \"public\", children = 4 }, with router.kind = \"nginx\"",
+        )),
         _ if names("flask") && has("run") => Some((
             "flask run",
             "web.command = \"venv/bin/gunicorn --bind 127.0.0.1:{port} app:app\"",

@@ -1,5 +1,6 @@
 //! One `systemd-nspawn`: its files (an overlay on the image), its control group, its processes.
 
+use super::disk::Disk;
 use super::image;
 use super::must;
 use super::network::Lane;
@@ -17,11 +18,21 @@ const MEMORY_BYTES: u64 = 4 << 30;
 const ENTER: &str =
     "while [ \"$1\" != -- ]; do echo $$ >\"$1/cgroup.procs\"; shift; done; shift; exec \"$@\"";
 
+/// Where a host keeps what it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Storage {
+    /// On the machine's own file system: quick, and nothing is ever lost.
+    Shared,
+    /// On a disk of its own.
+    OwnDisk,
+}
+
 #[derive(Debug)]
 pub(super) struct Machine {
     name: String,
     dir: PathBuf,
     root: PathBuf,
+    disk: Option<Disk>,
     pub(super) lane: Lane,
     groups: Vec<PathBuf>,
     /// `systemd-nspawn`; of a host that another process started there is no `child`.
@@ -31,11 +42,17 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Its files and control groups; it does not run yet.
-    pub(super) fn make(base: &Path, name: &str, lane: Lane) -> Result<Self> {
-        let machine = Self::at(name, lane);
-        for part in ["upper", "work", "root"] {
-            std::fs::create_dir_all(machine.dir.join(part))?;
+    pub(super) fn make(base: &Path, name: &str, lane: Lane, storage: Storage) -> Result<Self> {
+        let mut machine = Self::at(name, lane);
+        std::fs::create_dir_all(&machine.dir)?;
+        machine.disk = match storage {
+            Storage::Shared => None,
+            Storage::OwnDisk => Some(Disk::make(&machine.dir)?),
+        };
+        for part in ["upper", "work"] {
+            std::fs::create_dir_all(machine.written().join(part))?;
         }
+        std::fs::create_dir_all(&machine.root)?;
         machine.mount(base)?;
         std::fs::write(machine.root().join("etc/hostname"), format!("{name}\n"))?;
         std::fs::write(machine.root().join("etc/hosts"), format!("127.0.0.1 localhost {name}\n"))?;
@@ -64,7 +81,24 @@ impl Machine {
         let dir = Path::new(image::DIR).join(name);
         let root = dir.join("root");
         let name = name.to_owned();
-        Self { groups: groups(&name), name, dir, root, lane, pid: None, child: None }
+        Self { groups: groups(&name), name, dir, root, disk: None, lane, pid: None, child: None }
+    }
+
+    /// Where what the host writes really is.
+    fn written(&self) -> &Path {
+        self.disk.as_ref().map_or(&self.dir, |disk| disk.dir())
+    }
+
+    /// Takes the power away and gives it back: the host is not running, and its disk has what was synced.
+    pub(super) fn cut_power(&mut self, base: &Path) -> Result<()> {
+        let disk =
+            self.disk.as_ref().context("cut the power of a host without a disk of its own")?;
+        disk.cut()?;
+        self.kill()?;
+        let root = self.root.display().to_string();
+        must(&["umount", "--recursive", &root])?;
+        self.disk.iter().try_for_each(Disk::mount_again)?;
+        self.mount(base)
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -153,6 +187,8 @@ impl Machine {
         self.kill().ok();
         let root = self.root().display().to_string();
         must(&["umount", "--recursive", &root]).ok();
+        // One that a killed process left, too.
+        Disk::remove(&self.dir);
         // Never across a file system that is still mounted.
         must(&["rm", "-rf", "--one-file-system", &self.dir.display().to_string()]).ok();
         for group in &self.groups {
@@ -162,14 +198,16 @@ impl Machine {
 
     /// The image below, what the host writes above; where there are no overlays, a copy.
     fn mount(&self, base: &Path) -> Result<()> {
-        let at = |part: &str| self.dir.join(part).display().to_string();
+        let at = |part: &str| self.written().join(part).display().to_string();
         let options =
             format!("lowerdir={},upperdir={},workdir={}", base.display(), at("upper"), at("work"));
-        if must(&["mount", "-t", "overlay", "alcedo-lab", "-o", &options, &at("root")]).is_ok() {
-            return Ok(());
+        let root = self.root.display().to_string();
+        let mounted = must(&["mount", "-t", "overlay", "alcedo-lab", "-o", &options, &root]);
+        if self.disk.is_some() || mounted.is_ok() {
+            return mounted.map(drop);
         }
         let from = format!("{}/.", base.display());
-        must(&["cp", "-a", "--reflink=auto", &from, &at("root")]).map(drop)
+        must(&["cp", "-a", "--reflink=auto", &from, &root]).map(drop)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub const DIR: &str = "/var/tmp/alcedo-lab";
 
 /// A plain Debian VPS as its owner gets it, and the tools of the posts.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,polkitd,libpam-systemd,nginx-light,openssh-server,curl,ca-certificates,iproute2,procps,rsync,sudo";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,polkitd,libpam-systemd,nginx-light,openssh-server,php8.2-fpm,curl,ca-certificates,iproute2,procps,rsync,sudo";
 const SUITE: &str = "bookworm";
 
 /// The image's directory; it is made when it is missing, which takes half a minute.

@@ -5,7 +5,10 @@ use crate::engine::ports::{EffectError, Machine};
 use crate::setup;
 use alcedo_core::config::{Config, Runner};
 use alcedo_core::{AppName, Slot};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where Debian has it, outside an ordinary user's `PATH`.
+const PROGRAMS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
 /// This machine.
 pub(crate) struct ThisMachine {
@@ -17,6 +20,21 @@ impl ThisMachine {
     pub(crate) fn new(places: Places) -> Self {
         Self { places }
     }
+}
+
+/// The php-fpm of a version, or the newest; by Debian's names (`php-fpm8.2`).
+pub(crate) fn php_fpm(version: Option<&str>) -> Option<PathBuf> {
+    let number = |name: &str| {
+        let (major, minor) = name.strip_prefix("php-fpm")?.split_once('.')?;
+        Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+    };
+    let entries = PROGRAMS.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
+    let found = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let is_wanted = version.is_none_or(|version| name == format!("php-fpm{version}"));
+        Some((number(&name).filter(|_| is_wanted)?, entry.path()))
+    });
+    found.max().map(|(_, path)| path)
 }
 
 impl Machine for ThisMachine {
@@ -38,6 +56,10 @@ impl Machine for ThisMachine {
         let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
         rustix::fs::statvfs(existing)
             .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn php_fpm(&self, version: Option<&str>) -> Option<PathBuf> {
+        php_fpm(version)
     }
 
     fn unprepared(&self, app: &AppName, config: &Config) -> Vec<String> {

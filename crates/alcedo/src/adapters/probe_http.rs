@@ -1,7 +1,9 @@
-//! Asks slots and the public address: one HTTP request, one connection, one command, who listens.
+//! Asks slots and the public address: one request (HTTP; a pool of php-fpm FastCGI), one connection, one command, who
+//! listens.
 //!
 //! Never tries twice, never follows a redirect, never decides: policy is core's.
 
+mod fastcgi;
 mod listeners;
 
 use crate::adapters::clock;
@@ -119,6 +121,9 @@ async fn open(address: &Address) -> Result<Box<dyn Stream>, String> {
 }
 
 async fn get(request: &Get) -> Result<Answer, String> {
+    if let Some(root) = &request.root {
+        return fastcgi::get(open(&request.address).await?, request, root).await;
+    }
     let message = message(request)?;
     let stream = open(&request.address).await?;
     let (mut sender, connection) =

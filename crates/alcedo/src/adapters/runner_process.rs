@@ -86,8 +86,12 @@ impl ProcessRunner {
             paths::make_private(parent).map_err(io::Error::other)?;
         }
         let sockets = order::sockets(process);
-        for parent in sockets.iter().filter_map(|socket| socket.parent()) {
+        let files = sockets.iter().chain(process.pool.as_ref().map(|pool| &pool.file));
+        for parent in files.filter_map(|file| file.parent()) {
             fs::create_dir_all(parent)?;
+        }
+        if let Some(pool) = &process.pool {
+            fs::write(&pool.file, &pool.text)?;
         }
         let dir = ShimDir::open(dir)?;
         dir.forget()?;

@@ -10,6 +10,7 @@ mod exec_unit;
 mod journal;
 mod order;
 
+pub(crate) use bus::Bus;
 pub(crate) use exec_unit::{CREDENTIAL, main as exec_main};
 pub(crate) use journal::Stretch;
 pub(crate) use order::{instance, unit};
@@ -20,7 +21,7 @@ use crate::paths::Paths;
 use crate::process_table::Table;
 use alcedo_core::binding::{Binding, BindingId, Process};
 use alcedo_core::{AppName, ServiceName, Slot};
-use bus::{Bus, Unit};
+use bus::Unit;
 use order::{Order, Orders};
 use std::time::Duration;
 

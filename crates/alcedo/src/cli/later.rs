@@ -115,12 +115,8 @@ fn key(words: &[String]) -> Failed {
 }
 
 fn setup(args: &super::SetupArgs) -> Option<Failed> {
-    let form = [
-        ("--user --dry-run", args.user && args.dry_run),
-        ("--purge", args.purge),
-        ("--rename", args.rename.is_some()),
-        ("--binary", args.binary.is_some()),
-    ];
+    let form =
+        [("--user --dry-run", args.user && args.dry_run), ("--rename", args.rename.is_some())];
     if let Some((name, _)) = form.iter().find(|(_, given)| *given) {
         return Some(not_here(&format!("alcedo setup {name}"), Some("alcedo setup --help")));
     }

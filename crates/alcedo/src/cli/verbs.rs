@@ -74,6 +74,7 @@ pub(super) const SETUP: &str = "Examples:
   alcedo setup --dry-run       users, units and rules for this host and this app: the diff of each
   sudo alcedo setup            do it
   sudo alcedo setup --remove   take it back; releases and shared files stay
+  sudo alcedo setup --purge    these go as well; asks for the app's name
   alcedo setup --user          start daemon and proxy at boot, without root";
 
 pub(super) const DEMO: &str = "Examples:
@@ -274,15 +275,18 @@ pub(crate) struct SetupArgs {
     /// Show every file and command, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Not in this version
-    #[arg(long, hide = true)]
+    /// Take it back and delete releases, shared files and the app's user: asks for the app's name
+    #[arg(long, conflicts_with = "user")]
     pub(crate) purge: bool,
+    /// The app's name, for --purge where nobody can be asked
+    #[arg(long, value_name = "APP", requires = "purge")]
+    pub(crate) confirm: Option<String>,
     /// Not in this version
     #[arg(long, hide = true, value_name = "OLD")]
     pub(crate) rename: Option<String>,
-    /// Not in this version
-    #[arg(long, hide = true, value_name = "FILE")]
-    pub(crate) binary: Option<String>,
+    /// The program that units start, instead of this one
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    pub(crate) binary: Option<PathBuf>,
 }
 
 /// `demo`.

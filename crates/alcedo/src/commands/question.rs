@@ -10,10 +10,16 @@ pub(crate) fn can_ask() -> bool {
 
 /// Anything but `y` or `yes` is no.
 pub(crate) fn ask(reporter: &mut Reporter, text: &str) -> bool {
+    let answer = ask_word(reporter, &format!("{text} [y/N]"));
+    ["y", "yes"].contains(&answer.to_ascii_lowercase().as_str())
+}
+
+/// What is typed; nothing when nothing can be read.
+pub(crate) fn ask_word(reporter: &mut Reporter, text: &str) -> String {
     let shown = reporter.ink.text(text).into_owned();
-    let _ = write!(reporter.paper.words, "{shown} [y/N] ");
+    let _ = write!(reporter.paper.words, "{shown} ");
     let _ = reporter.paper.words.flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
+    read.map(|_| answer.trim().to_owned()).unwrap_or_default()
 }

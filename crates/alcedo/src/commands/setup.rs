@@ -1,22 +1,29 @@
 //! `setup`: prepares this host as root; with `--user`, makes daemon and proxy start at boot without root.
 
+mod remove;
+mod site;
+
 use super::session::Session;
 use crate::adapters::clock;
-use crate::api::Failed;
+use crate::adapters::exec::{self, Exit};
+use crate::api::{ConfigText, Failed};
 use crate::cli::SetupArgs;
 use crate::paths::Paths;
 use crate::report::ended::exit;
-use crate::setup::{self, Pending, SetupError, Step};
+use crate::setup::{self, Pending, SetupError, Site, SiteStep};
 use crate::setup_user::{Boot, SetupUser};
 use alcedo_core::AppName;
 use alcedo_core::config::Config;
 use anyhow::Context;
 use serde_json::json;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The daemon answers by then.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// A program that is asked for its version answers by then.
+const BINARY_LIMIT: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -31,15 +38,17 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
         return Err(failed.hint("sudo alcedo setup; without root: alcedo setup --user").into());
     }
     let app = target(session)?;
-    let exe = std::env::current_exe().context("find this program")?;
-    let named = app.as_ref().map(|(name, config)| (name, config));
+    let exe = program(args)?;
+    let named = app.as_ref().map(|app| (&app.name, &app.config));
     let steps = setup::plan(exe, named).map_err(refused)?;
-    if args.remove {
-        return remove(session, args, steps, app.as_ref().map(|(name, _)| name));
+    if args.remove || args.purge {
+        return remove::run(session, args, steps, app.as_ref());
     }
     let pending = setup::pending(&steps).map_err(refused)?;
+    let site = app.as_ref().and_then(|app| Some((app, Site::of(&app.name, &app.config)?)));
     if args.dry_run {
-        return Ok(dry(session, &pending));
+        let sites = site.map_or(Ok(Vec::new()), |(app, site)| site::shown(session, app, &site))?;
+        return Ok(dry(session, &pending, &sites));
     }
     let applied = {
         let json = session.json();
@@ -50,15 +59,18 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
             }
         })
     };
-    let applied = applied.map_err(refused)?;
+    let mut privileges = applied.map_err(refused)?.privileges();
     wait_for_daemon()?;
-    let privileges = applied.privileges();
+    let sites = site.map_or(Ok(Vec::new()), |(app, site)| site::install(session, app, &site))?;
+    if !sites.is_empty() {
+        privileges.push("root: wrote a site of nginx, tested it and had nginx reload".to_owned());
+    }
     if session.json() {
-        let changes: Vec<_> = pending.iter().map(shown).collect();
+        let changes = all(&pending, &sites);
         session.print_json(&json!({ "ok": true, "changes": changes, "privileges": privileges }));
         return Ok(exit::DONE);
     }
-    if pending.is_empty() {
+    if pending.is_empty() && sites.is_empty() {
         session.reporter.words("Everything is as it should be; nothing was changed.");
     }
     session.reporter.words(match privileges.is_empty() {
@@ -71,81 +83,80 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     Ok(exit::DONE)
 }
 
+/// An app with its configuration, as it was typed and as it is meant.
+struct Target {
+    name: AppName,
+    config: Config,
+    typed: ConfigText,
+}
+
 /// The app that is meant; without one the host alone is prepared.
-fn target(session: &Session) -> anyhow::Result<Option<(AppName, Config)>> {
+fn target(session: &Session) -> anyhow::Result<Option<Target>> {
     if !super::app::is_named(&session.globals) {
         return Ok(None);
     }
     let app = session.app()?;
-    let (_, loaded) = app.file()?;
-    Ok(Some((app.name.clone(), loaded.config.clone())))
+    let (file, loaded) = app.file()?;
+    let (config, typed) = (loaded.config.clone(), file.typed.clone());
+    Ok(Some(Target { name: app.name.clone(), config, typed }))
+}
+
+/// What units will start: this program, or the one that was named, which has to be one of ours for this machine.
+fn program(args: &SetupArgs) -> anyhow::Result<PathBuf> {
+    let Some(named) = &args.binary else {
+        return std::env::current_exe().context("find this program");
+    };
+    let path = std::path::absolute(named).context("find the current directory")?;
+    let wrong = |why: String| {
+        Failed::usage(format!("failed to use --binary {}: {why}", named.display()))
+            .hint("the alcedo of this machine's kind, as `cargo build --release` makes it")
+    };
+    let argv = vec![path.display().to_string(), "--version".to_owned()];
+    let ended = exec::run_simply(argv, BINARY_LIMIT)
+        .map_err(|error| wrong(crate::engine::order::chain(&error)))?;
+    let said = String::from_utf8_lossy(&ended.output).trim().to_owned();
+    if ended.exit != Exit::Status(0) || !said.starts_with("alcedo ") {
+        return Err(
+            wrong(format!("asked for its version it said {said:?} ({})", ended.exit)).into()
+        );
+    }
+    Ok(path)
 }
 
 /// Every diff and command, and nothing done.
-fn dry(session: &mut Session, pending: &[Pending<'_>]) -> u8 {
+fn dry(session: &mut Session, pending: &[Pending<'_>], sites: &[SiteStep]) -> u8 {
     if session.json() {
-        let changes: Vec<_> = pending.iter().map(shown).collect();
+        let changes = all(pending, sites);
         session.print_json(&json!({ "ok": true, "dry_run": true, "changes": changes }));
         return exit::DONE;
     }
     let mut lines = Vec::new();
-    for pending in pending {
-        lines.push(pending.title.clone());
-        lines.extend(pending.diff.iter().map(|line| format!("    {line}")));
+    for (title, diff) in pending.iter().map(|p| (&p.title, &p.diff)) {
+        lines.push(title.clone());
+        lines.extend(diff.iter().map(|line| format!("    {line}")));
     }
     let after: std::collections::BTreeSet<_> =
         pending.iter().flat_map(|pending| &pending.step.after).collect();
     lines.extend(after.into_iter().map(|after| format!("$ {}", after.argv().join(" "))));
+    for (title, diff) in sites.iter().map(|s| (&s.title, &s.diff)) {
+        lines.push(title.clone());
+        lines.extend(diff.iter().map(|line| format!("    {line}")));
+    }
+    if !sites.is_empty() {
+        lines.push("$ nginx -t && nginx -s reload, until nginx answers by it".to_owned());
+    }
     session.print(&lines);
-    session.reporter.words(match pending.is_empty() {
+    session.reporter.words(match pending.is_empty() && sites.is_empty() {
         true => "Everything is as it should be.",
         false => "Nothing was changed. Do it: sudo alcedo setup",
     });
     exit::DONE
 }
 
-fn shown(pending: &Pending<'_>) -> serde_json::Value {
-    json!({ "what": pending.title, "diff": pending.diff })
-}
-
-fn remove(
-    session: &mut Session,
-    args: &SetupArgs,
-    steps: Vec<Step>,
-    app: Option<&AppName>,
-) -> anyhow::Result<u8> {
-    let name = app.map(AppName::as_str);
-    let steps = setup::part_of(steps, name);
-    let would = setup::remove(&steps, name, setup::Really::No).map_err(refused)?;
-    let stops = would.units.iter().any(|unit| unit.contains('@'));
-    if stops && !args.dry_run && !session.globals.yes {
-        let failed = Failed::usage(format!("this stops {}", would.units.join(", ")));
-        return Err(failed.hint("alcedo setup --remove -y; see it first: --dry-run").into());
-    }
-    let removed = match args.dry_run {
-        true => would,
-        false => setup::remove(&steps, name, setup::Really::Yes).map_err(refused)?,
-    };
-    if let (false, Some(app)) = (args.dry_run, app) {
-        // Without orders nothing of it would start again, should its units come back.
-        let _ = std::fs::remove_dir_all(Paths::system().orders(app));
-    }
-    if session.json() {
-        session.print_json(&json!({
-            "ok": true, "dry_run": args.dry_run, "units": removed.units,
-            "files": removed.files, "kept": removed.kept,
-        }));
-        return Ok(exit::DONE);
-    }
-    let verb = if args.dry_run { "would go" } else { "gone" };
-    let mut lines: Vec<String> =
-        removed.units.iter().map(|unit| format!("{unit}: stopped, {verb}")).collect();
-    lines.extend(removed.files.iter().map(|file| format!("{}: {verb}", file.display())));
-    lines.extend(removed.kept.iter().map(|kept| format!("kept: {kept}")));
-    for line in lines {
-        session.reporter.words(&line);
-    }
-    Ok(exit::DONE)
+fn all(pending: &[Pending<'_>], sites: &[SiteStep]) -> Vec<serde_json::Value> {
+    let steps = pending.iter().map(|p| json!({ "what": p.title, "diff": p.diff }));
+    let sites = sites.iter().map(|s| json!({ "what": s.title, "diff": s.diff }));
+    steps.chain(sites).collect()
 }
 
 /// What was set up works when it answers.

@@ -7,7 +7,7 @@ use crate::adapters::machine::ThisMachine;
 use crate::adapters::probe_http::HttpProbe;
 use crate::adapters::releases::ReleaseStore;
 use crate::adapters::router_embedded::EmbeddedRouter;
-use crate::adapters::router_nginx::{Nginx, NginxRouter};
+use crate::adapters::router_nginx::{Hold, Nginx, NginxRouter};
 use crate::adapters::runner_process::ProcessRunner;
 use crate::adapters::runner_systemd::SystemdRunner;
 use crate::adapters::system_clock::SystemClock;
@@ -16,7 +16,7 @@ use crate::engine::actor::{self, Handle, Mail};
 use crate::engine::drive::Engine;
 use crate::engine::order::{Places, chain};
 use crate::engine::ports::World;
-use crate::paths::Paths;
+use crate::paths::{Keeper, Paths};
 use alcedo_core::AppName;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -187,6 +187,14 @@ fn nginx_conf() -> Option<std::path::PathBuf> {
     std::env::var_os("ALCEDO_NGINX_CONF").map(Into::into)
 }
 
+/// On a prepared host nginx is root's, and this daemon is not root.
+fn hold(keeper: Keeper) -> Hold {
+    match keeper {
+        Keeper::User => Hold::Whole,
+        Keeper::System => Hold::Units,
+    }
+}
+
 fn world(paths: &Paths, places: &Places) -> Result<World, Failed> {
     let journal = SqliteJournal::open(&paths.state.join("journal.db")).map_err(|error| {
         let message =
@@ -210,7 +218,7 @@ fn world(paths: &Paths, places: &Places) -> Result<World, Failed> {
         }),
         router: Arc::new(Routers {
             embedded: EmbeddedRouter::new(paths.proxy_socket()),
-            nginx: NginxRouter::new(Nginx::new(nginx_conf()), paths.router()),
+            nginx: NginxRouter::new(Nginx::new(nginx_conf(), hold(paths.keeper)), paths.router()),
         }),
         probe: Arc::new(HttpProbe),
         releases: Arc::new(ReleaseStore::new()),

@@ -94,6 +94,10 @@ impl Router for Routers {
         self.by_kind(config).entrances_taken(app, config)
     }
 
+    fn unprepared(&self, app: &AppName, config: &Config, upstreams: &[Upstream]) -> Vec<String> {
+        self.by_kind(config).unprepared(app, config, upstreams)
+    }
+
     fn findings(&self, app: &AppName) -> Vec<Finding> {
         self.of(app).findings(app)
     }

@@ -93,6 +93,7 @@ fn routes(host: Host) -> Router {
         .route("/v1/hello", get(hello))
         .route("/v1/status", get(show_status))
         .route("/v1/apps/{app}/plan", post(plan))
+        .route("/v1/apps/{app}/entries", post(entries))
         .route("/v1/apps/{app}/deploy", post(deploy))
         .route("/v1/apps/{app}/rollback", post(rollback))
         .route("/v1/apps/{app}/promote", post(promote))
@@ -191,6 +192,14 @@ async fn plan(
     let before = host.app(&named(&app)?, true)?.feed.state();
     let ordered = ask(&host, &app, true, |reply| Mail::Plan(Box::new(call), reply)).await?;
     Ok(Json(tables::plan(&ordered, &before)))
+}
+
+async fn entries(
+    State(host): State<Host>,
+    Path(app): Path<String>,
+    Json(call): Json<ConfigText>,
+) -> Answer<Vec<alcedo_core::nginx::Upstream>> {
+    ask(&host, &app, true, |reply| Mail::Entries(call, reply)).await.map(Json)
 }
 
 async fn deploy(

@@ -4,9 +4,10 @@ use super::drive::{Driven, Engine};
 use super::guard::Pruned;
 use super::order::{Ordered, Places};
 use super::ports::{Cancel, Millis};
-use crate::api::{Accepted, DeployCall, Failed, PinCall, RollbackCall, VerbCall};
+use crate::api::{Accepted, ConfigText, DeployCall, Failed, PinCall, RollbackCall, VerbCall};
 use alcedo_core::deploy::{Deploy, Stage};
 use alcedo_core::event::{Event, Failure};
+use alcedo_core::nginx::Upstream;
 use alcedo_core::planning;
 use alcedo_core::step::Step;
 use alcedo_core::{AppName, Slot};
@@ -27,6 +28,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Failed>>;
 pub(crate) enum Mail {
     /// What a deploy would do.
     Plan(Box<DeployCall>, Reply<Box<Ordered>>),
+    /// Where its processes will be reached, for `setup`.
+    Entries(ConfigText, Reply<Vec<Upstream>>),
     /// A new deploy.
     Deploy(Box<DeployCall>, Reply<Accepted>),
     /// The way back.
@@ -67,6 +70,7 @@ impl Handle {
                 call.release.as_deref().is_some_and(|name| state.names_another_release(name))
             }
             Mail::Plan(..)
+            | Mail::Entries(..)
             | Mail::Deploy(..)
             | Mail::Promote(..)
             | Mail::Resolve(..)
@@ -229,6 +233,9 @@ impl Actor {
             Mail::Plan(call, reply) => {
                 let ordered = self.engine.order_deploy(&call, &self.places).map(Box::new);
                 reply.send(ordered).ok();
+            }
+            Mail::Entries(call, reply) => {
+                reply.send(self.engine.entries(&call, &self.places)).ok();
             }
             Mail::Deploy(call, reply) => self.deploy(call, reply),
             Mail::Rollback(call, reply) => self.rollback(call, reply),

@@ -349,6 +349,7 @@ impl Engine {
             host: entrance.host.clone(),
             headers: BTreeMap::new(),
             timeout,
+            root: None,
         };
         let answer = self.world.probe.get(&request, call)?;
         if !entrance.names_release {
@@ -500,6 +501,7 @@ fn health_request(process: &Process, path: &str) -> Get {
         host,
         headers,
         timeout: health.timeout,
+        root: process.pool.as_ref().map(|pool| pool.root.clone()),
     }
 }
 

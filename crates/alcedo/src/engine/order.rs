@@ -8,6 +8,7 @@ use alcedo_core::config::{self, BindFacts, Config, PORTS, Ports};
 use alcedo_core::event::Event;
 use alcedo_core::facts::Request;
 use alcedo_core::names::{DeployId, ServiceName};
+use alcedo_core::nginx::Upstream;
 use alcedo_core::plan::Purpose;
 use alcedo_core::planning::{self, Proposal, Refusal};
 use alcedo_core::state::WayBack;
@@ -90,7 +91,7 @@ impl Engine {
         places: &Places,
     ) -> Result<Ordered, Failed> {
         let config = self.config_of(call.config.as_ref())?;
-        self.refuse_unprepared(&config)?;
+        refuse_waiting(self.world.machine.unprepared(&self.app, &config))?;
         let root = places.root(&self.app, &config);
         let (release, source, commit) = match &call.what {
             What::Files { source, release, commit } => {
@@ -118,6 +119,8 @@ impl Engine {
         };
         let slot = self.state.idle();
         let binding = self.bind(&config, &release, slot, instance, places, &call.inherit)?;
+        let upstreams = self.upstreams(&config, &binding);
+        refuse_waiting(self.world.router.unprepared(&self.app, &config, &upstreams))?;
         let needed_bytes = if fetch { self.needed_bytes(&order)? } else { 0 };
         let facts = self.facts(&root, &config, &binding, needed_bytes, request.purpose);
         let proposal = planning::plan(&config, &self.state, &facts, &request, binding)
@@ -202,20 +205,6 @@ impl Engine {
         self.order = ordered.fetch;
         self.append(Some(id), planned)?;
         Ok(id)
-    }
-
-    /// What changes with `setup` is not mixed into a deploy, and never ignored. The way back does not ask.
-    fn refuse_unprepared(&self, config: &Config) -> Result<(), Failed> {
-        let waiting = self.world.machine.unprepared(&self.app, config);
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let message = format!(
-            "this host is not prepared for what alcedo.toml says: {} waits for setup",
-            waiting.join(", ")
-        );
-        Err(Failed::new("setup-pending", message, 2)
-            .hint("sudo alcedo setup; what it would change: alcedo setup --dry-run"))
     }
 
     /// Where the release will run from, and whether files must be brought for that.
@@ -362,11 +351,28 @@ impl Engine {
             socket_dir: places.sockets(&self.app, slot),
             inherited: inherited.clone(),
             active_file: places.active_file(&self.app, slot),
+            php_fpm: self.pools(config)?,
         };
         let mut binding = config::bind(config, facts)
             .map_err(|e| Failed::usage(format!("failed to {}", chain(&e))))?;
         binding.app = self.app.clone();
         Ok(binding)
+    }
+
+    /// The php-fpm of each service that is a pool.
+    fn pools(&self, config: &Config) -> Result<BTreeMap<ServiceName, PathBuf>, Failed> {
+        let mut found = BTreeMap::new();
+        for (name, service) in &config.services {
+            let Some(pool) = &service.php_fpm else { continue };
+            let version = pool.version.as_deref();
+            let program = self.world.machine.php_fpm(version).ok_or_else(|| {
+                let what = version.map_or("php-fpm".to_owned(), |v| format!("php-fpm {v}"));
+                Failed::usage(format!("{name} wants {what}, and this host has none"))
+                    .hint(format!("sudo apt-get install php{}-fpm", version.unwrap_or_default()))
+            })?;
+            found.insert(name.clone(), program);
+        }
+        Ok(found)
     }
 
     /// Loopback addresses of the slot's services; ports are picked once and kept.
@@ -379,7 +385,7 @@ impl Engine {
         let mut picked = BTreeMap::new();
         let mut addresses = BTreeMap::new();
         for (name, service) in &config.services {
-            if service.listens_on_socket() {
+            if service.listens_on_socket(config.runner) {
                 continue;
             }
             let ports = match service.ports.or_else(|| self.state.ports.get(name).copied()) {
@@ -399,16 +405,45 @@ impl Engine {
         Ok(addresses)
     }
 
+    /// Where the processes of `config` are reached in either slot, for a router whose structure is written before the
+    /// first deploy. What is live stays where it is.
+    pub(crate) fn entries(
+        &mut self,
+        call: &ConfigText,
+        places: &Places,
+    ) -> Result<Vec<Upstream>, Failed> {
+        let config = self.config_of(Some(call))?;
+        let mut by_slot = BTreeMap::new();
+        for slot in Slot::BOTH {
+            by_slot.insert(slot, self.addresses(&config, slot, places)?);
+        }
+        let live = self.state.active_binding();
+        let at = |slot: Slot, name: &ServiceName| {
+            let live = live.filter(|binding| binding.slot == slot);
+            let live = live.and_then(|b| b.processes.iter().find(|p| p.name == *name));
+            live.map(|process| process.address.clone()).unwrap_or_else(|| {
+                match by_slot[&slot].get(name) {
+                    Some(address) => Address::Tcp(*address),
+                    None => Address::Unix(config::socket(&places.sockets(&self.app, slot), name)),
+                }
+            })
+        };
+        let one = |(name, service): (&ServiceName, &config::Service)| Upstream {
+            service: name.clone(),
+            routes: service.routes.clone(),
+            blue: at(Slot::Blue, name),
+            green: at(Slot::Green, name),
+            is_fastcgi: service.php_fpm.is_some(),
+        };
+        Ok(config.services.iter().map(one).collect())
+    }
+
     /// Two ports that are nobody's: no other app's by the journal, and nobody listens there now.
     fn pick(&self, service: &ServiceName, places: &Places) -> Result<Ports, Failed> {
         let mut book = places.ports.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mine: BTreeSet<u16> =
             self.state.ports.values().flat_map(|p| [p.blue, p.green]).collect();
-        let hash = blake3::hash(format!("{}/{service}", self.app).as_bytes());
-        let start = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])
-            % (PORTS.end - PORTS.start);
-        let all = (0..PORTS.end - PORTS.start)
-            .map(|n| PORTS.start + (start + n) % (PORTS.end - PORTS.start));
+        let all = candidates(&self.app, service);
         let is_free = |port: &u16| {
             let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
             !mine.contains(port) && self.world.probe.listeners(&address).is_ok_and(|l| l.is_empty())
@@ -457,6 +492,34 @@ impl Engine {
             }
         }
     }
+}
+
+/// Every port that may be picked, in the order in which they are tried.
+fn candidates(app: &AppName, service: &ServiceName) -> impl Iterator<Item = u16> {
+    let hash = blake3::hash(format!("{app}/{service}").as_bytes());
+    let count = PORTS.end - PORTS.start;
+    let start = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]) % count;
+    (0..count).map(move |n| PORTS.start + (start + n) % count)
+}
+
+/// What a service gets on a host where nothing is taken.
+pub(crate) fn likely_ports(app: &AppName, service: &ServiceName) -> Ports {
+    let mut first = candidates(app, service);
+    let mut next = || first.next().unwrap_or(PORTS.start);
+    Ports { blue: next(), green: next(), debug: None }
+}
+
+/// What changes with `setup` is not mixed into a deploy, and never ignored. The way back does not ask.
+fn refuse_waiting(waiting: Vec<String>) -> Result<(), Failed> {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "this host is not prepared for what alcedo.toml says: {} waits for setup",
+        waiting.join(", ")
+    );
+    Err(Failed::new("setup-pending", message, 2)
+        .hint("sudo alcedo setup; what it would change: alcedo setup --dry-run"))
 }
 
 /// An error with its causes, for a message.

@@ -256,7 +256,7 @@ impl Engine {
 
     /// Where every process of the binding listens, in either slot: the other slot keeps the address that it runs on
     /// now, and what has never run gets the one that it will have.
-    fn upstreams(&self, config: &Config, binding: &Binding) -> Vec<Upstream> {
+    pub(crate) fn upstreams(&self, config: &Config, binding: &Binding) -> Vec<Upstream> {
         let to = binding.slot;
         let other = self.state.slots.get(&to.other()).map(|record| &record.binding);
         let one = |process: &Process| {
@@ -271,7 +271,9 @@ impl Engine {
                 Slot::Blue => (process.address.clone(), there),
                 Slot::Green => (there, process.address.clone()),
             };
-            Upstream { service: process.name.clone(), routes: process.routes.clone(), blue, green }
+            let is_fastcgi = process.pool.is_some();
+            let (service, routes) = (process.name.clone(), process.routes.clone());
+            Upstream { service, routes, blue, green, is_fastcgi }
         };
         binding.processes.iter().map(one).collect()
     }

@@ -219,6 +219,16 @@ pub(crate) trait Router: Send + Sync {
         Vec::new()
     }
 
+    /// What of its structure waits for `setup`, as names of files. Empty: nothing, or it sees to that by itself.
+    fn unprepared(
+        &self,
+        _app: &AppName,
+        _config: &Config,
+        _upstreams: &[alcedo_core::nginx::Upstream],
+    ) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What stands against it on this host, for `check`.
     fn findings(&self, _app: &AppName) -> Vec<alcedo_core::lint::Finding> {
         Vec::new()
@@ -330,6 +340,8 @@ pub(crate) struct Get {
     pub(crate) headers: BTreeMap<String, String>,
     /// For the whole request.
     pub(crate) timeout: Duration,
+    /// The document root of a pool of php-fpm, which is asked in FastCGI; absent: HTTP.
+    pub(crate) root: Option<PathBuf>,
 }
 
 /// One answer.
@@ -404,6 +416,11 @@ pub(crate) trait Machine: Send + Sync {
 
     /// Free bytes for this user on the file system of `path` (or its nearest existing parent).
     fn disk_available_bytes(&self, path: &std::path::Path) -> u64;
+
+    /// The php-fpm of this version, or the newest; `None`: there is none.
+    fn php_fpm(&self, _version: Option<&str>) -> Option<PathBuf> {
+        None
+    }
 
     /// What of the configuration waits for `setup`: names of units that are not as it wants them. Empty: nothing.
     fn unprepared(&self, _app: &AppName, _config: &Config) -> Vec<String> {

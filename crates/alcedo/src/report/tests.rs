@@ -46,6 +46,7 @@ fn binding(deploy: u64, slot: Slot, release: &str) -> Binding {
         addresses: [(web, ([127, 0, 0, 1], 20110).into())].into(),
         socket_dir: "/run/alcedo/api".into(),
         inherited: BTreeMap::new(),
+        php_fpm: BTreeMap::new(),
         active_file: "/run/alcedo/api/active".into(),
     };
     config::bind(&config(), facts).unwrap()

@@ -4,7 +4,9 @@
 use super::accounts;
 use super::host::{DAEMON, PROXY, TMPFILES};
 use super::step::{After, Change, Owner, SetupError, Step};
-use super::{HEADER, UNITS, units};
+use super::{HEADER, UNITS, nginx, units};
+use crate::adapters::machine::php_fpm;
+use crate::adapters::router_nginx::rotation_unit;
 use crate::adapters::runner_systemd::{instance, unit};
 use crate::engine::order::Places;
 use crate::paths::{Paths, SYSTEM_USER};
@@ -52,6 +54,7 @@ impl AppPlan {
                 hint: "runner = \"systemd\"; without root: alcedo setup --user".to_owned(),
             });
         }
+        refuse_missing_pools(config)?;
         let root = places.root(name, config);
         let user = user(name, config, &root)?;
         refuse_taken(name)?;
@@ -98,7 +101,27 @@ impl AppPlan {
                 .into_iter()
                 .map(|unit| Step::of(Change::Enabled { unit, wants: "multi-user.target.wants" })),
         );
-        steps.extend(self.listeners());
+        match nginx::form(&self.config) {
+            Some(_) => steps.extend(self.beside_nginx()),
+            None => steps.extend(self.listeners()),
+        }
+        steps
+    }
+
+    /// What nginx itself is given comes after all of this, in [`nginx::Site`].
+    fn beside_nginx(&self) -> Vec<Step> {
+        let logs = nginx::log_dir(&self.name);
+        let of_root =
+            |path: PathBuf| Step::of(Change::Directory { path, mode: 0o755, owner: Owner::root() });
+        let above = logs.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut steps = vec![
+            of_root(above),
+            of_root(logs),
+            Step::unit(&rotation_unit(&self.name), units::rotation(self)),
+        ];
+        let member =
+            |user: &str| Change::Member { user: user.to_owned(), group: self.group.clone() };
+        steps.extend(nginx::visitor(&self.config).map(|user| Step::of(member(user))));
         steps
     }
 
@@ -166,6 +189,22 @@ fn user(name: &AppName, config: &Config, root: &Path) -> Result<String, SetupErr
         });
     }
     Ok(user)
+}
+
+/// A pool is the host's own php-fpm.
+fn refuse_missing_pools(config: &Config) -> Result<(), SetupError> {
+    let pools = config.services.values().filter_map(|service| service.php_fpm.as_ref());
+    let mut versions = pools.map(|pool| pool.version.as_deref());
+    match versions.find(|version| php_fpm(*version).is_none()) {
+        None => Ok(()),
+        Some(version) => {
+            let version = version.unwrap_or_default();
+            Err(SetupError::InTheWay {
+                what: format!("prepare a pool of php-fpm {version}: this host has none"),
+                hint: format!("sudo apt-get install php{version}-fpm"),
+            })
+        }
+    }
 }
 
 /// `user@.service` is systemd's own; an app of that name would break every login.

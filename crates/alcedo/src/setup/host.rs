@@ -20,8 +20,8 @@ pub(super) const FILES: [&str; 4] = [
     "system/alcedo-proxy.service",
 ];
 
-/// Its steps; `exe` is the program that runs now.
-pub(super) fn steps(paths: &Paths, exe: PathBuf) -> Vec<Step> {
+/// Its steps; `exe` is the program that runs now. nginx's workers pass through the state directory to their flags.
+pub(super) fn steps(paths: &Paths, exe: PathBuf, is_passed_through: bool) -> Vec<Step> {
     let own = || Owner::of(SYSTEM_USER, SYSTEM_USER);
     let directory = |path: &Path, mode| {
         Step::of(Change::Directory { path: path.to_owned(), mode, owner: own() })
@@ -47,7 +47,10 @@ pub(super) fn steps(paths: &Paths, exe: PathBuf) -> Vec<Step> {
             mode: 0o640,
             owner: readable,
         }),
-        directory(&paths.state, 0o700),
+        directory(
+            &paths.state,
+            if is_passed_through || is_open(&paths.state) { 0o711 } else { 0o700 },
+        ),
         directory(&paths.state.join("proxy"), 0o700),
         Step::file(Path::new(TMPFILES).join("alcedo.conf"), units::tmpfiles(paths))
             .then(After::MakeRunDirectories),
@@ -63,4 +66,10 @@ pub(super) fn steps(paths: &Paths, exe: PathBuf) -> Vec<Step> {
         steps.push(Step::of(Change::Running { unit }));
     }
     steps
+}
+
+/// Another app's router needs it so.
+fn is_open(state: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(state).is_ok_and(|meta| meta.mode() & 0o077 == 0o011)
 }

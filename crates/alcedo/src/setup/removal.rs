@@ -5,7 +5,7 @@
 use super::apply::{is_active, run_whole};
 use super::host::{DAEMON, PROXY};
 use super::step::{Change, SetupError, Step};
-use super::{HEADER, UNITS, units};
+use super::{HEADER, UNITS, accounts, units};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub(crate) struct Removed {
     pub(crate) units: Vec<String>,
     /// Files that are gone.
     pub(crate) files: Vec<PathBuf>,
+    /// Rights that users no longer have.
+    pub(crate) rights: Vec<String>,
     /// What stays on purpose.
     pub(crate) kept: Vec<String>,
 }
@@ -52,6 +54,12 @@ pub(crate) fn remove(
                 removed.kept.push(format!("{}, which is not empty", path.display()));
             }
             Change::User { name, .. } => removed.kept.push(format!("the user {name}")),
+            Change::Member { user, group } if accounts::is_member(user, group) => {
+                if really == Really::Yes {
+                    run_whole(&["gpasswd", "--delete", user, group].map(str::to_owned))?;
+                }
+                removed.rights.push(format!("{user} in the group {group}"));
+            }
             Change::Directory { .. }
             | Change::Program { .. }
             | Change::Member { .. }

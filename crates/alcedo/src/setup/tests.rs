@@ -87,6 +87,40 @@ fn polkit_lets_the_daemon_do_three_things_to_units_that_are_named() {
     assert!(text.contains("subject.user == \"alcedo\""), "{text}");
 }
 
+/// Exactly what each form needs: by flag nothing of nginx is the daemon's to touch.
+#[test]
+fn rights_over_nginx_are_those_of_its_form() {
+    let of = |more: &str| {
+        let text = format!("web.command = \"bin/web\"\nrouter.kind = \"nginx\"\n{more}");
+        units::polkit(&plan(&text))
+    };
+    let flag = of("");
+    assert!(flag.contains("{\"alcedo-nginx-shop.service\": \"start\"}"), "{flag}");
+    assert!(!flag.contains("nginx.service\": \"reload\""), "{flag}");
+    for form in ["include", "symlink"] {
+        let text = of(&format!("router.form = \"{form}\"\n"));
+        assert!(text.contains("\"nginx.service\": \"reload\""), "{text}");
+    }
+}
+
+#[test]
+fn nginx_brings_its_log_and_its_visitor_and_no_socket_of_ours() {
+    let text = "web.php_fpm = { root = \"public\" }\nrouter.kind = \"nginx\"\n";
+    let steps = plan(text).steps(&Paths::system());
+    assert!(
+        file(&steps, "alcedo-nginx-shop.service").contains("/var/log/alcedo/shop/access.log.1")
+    );
+    assert!(file(&steps, "alcedo.service.d/shop.conf").contains("After=nginx.service"));
+    assert!(file(&steps, "shop@blue.service.d/alcedo.conf").contains("KillSignal=SIGQUIT"));
+    let is_visitor = |step: &Step| matches!(&step.change, Change::Member { user, group } if user == "www-data" && group == "shop");
+    assert!(steps.iter().any(is_visitor), "nginx's workers get to the pool's socket");
+    let is_socket =
+        |step: &Step| matches!(&step.change, Change::Running { unit } if unit.ends_with(".socket"));
+    assert!(!steps.iter().any(is_socket), "nginx listens");
+    let plain = plan("web.command = \"bin/web\"\nrouter.kind = \"nginx\"\n");
+    assert!(!plain.steps(&Paths::system()).iter().any(is_visitor), "a port needs no visitor");
+}
+
 #[test]
 fn a_socket_unit_is_shared_by_the_apps_that_listen_there() {
     let one = units::socket("80", &BTreeSet::from(["shop".to_owned()]));

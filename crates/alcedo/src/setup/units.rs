@@ -2,7 +2,8 @@
 
 use super::app::AppPlan;
 use super::host::PROXY;
-use super::{HEADER, PROGRAM};
+use super::{HEADER, PROGRAM, nginx};
+use crate::adapters::router_nginx::UNIT as NGINX;
 use crate::adapters::runner_systemd::{CREDENTIAL, instance};
 use crate::paths::{Paths, SYSTEM_USER};
 use alcedo_core::config::{Hardening, Service};
@@ -83,9 +84,28 @@ pub(super) fn daemon(paths: &Paths) -> String {
     )
 }
 
-/// One app's directory, for the daemon to write.
+/// One app's directory, for the daemon to write; and who has to be there when it asks what is live.
 pub(super) fn daemon_part(app: &AppPlan) -> String {
-    format!("{HEADER}\n[Service]\nReadWritePaths=-{}\n", path(&app.root))
+    let after = nginx::form(&app.config).map(|_| format!("[Unit]\nAfter={NGINX}\n"));
+    let after = after.unwrap_or_default();
+    format!("{HEADER}\n{after}[Service]\nReadWritePaths=-{}\n", path(&app.root))
+}
+
+/// Puts an access log aside. A path in a directory of root's: nginx's master opens it as root.
+pub(super) fn rotation(app: &AppPlan) -> String {
+    let log = nginx::log_dir(&app.name).join("access.log");
+    let log = log.display();
+    format!(
+        "{HEADER}\n\
+         [Unit]\n\
+         Description=alcedo: puts the access log of {} aside\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         ExecStart=/bin/mv -f {log} {log}.1\n\
+         ExecStart=/bin/systemctl kill --kill-who=main --signal=USR1 {NGINX}\n",
+        app.name
+    )
 }
 
 /// The data plane. Its sockets are socket units: they stay when it is started again.
@@ -263,19 +283,25 @@ pub(super) fn part(app: &AppPlan, slot: Slot, name: &ServiceName, service: &Serv
 /// What the daemon's user may ask of systemd: these units by their names, and nothing else.
 pub(super) fn polkit(app: &AppPlan) -> String {
     let units: Vec<String> = app.units().iter().map(|unit| format!("\"{unit}\"")).collect();
+    let others: Vec<String> = nginx::rights(&app.name, &app.config)
+        .iter()
+        .map(|(unit, verb)| format!("\"{unit}\": \"{verb}\""))
+        .collect();
     format!(
         "//{}\n\
          polkit.addRule(function(action, subject) {{\n\
          \x20   var units = [{}];\n\
          \x20   var verbs = [\"start\", \"stop\", \"reset-failed\"];\n\
+         \x20   var others = {{{}}};\n\
+         \x20   var unit = action.lookup(\"unit\"), verb = action.lookup(\"verb\");\n\
          \x20   if (action.id == \"org.freedesktop.systemd1.manage-units\" && subject.user == \"{SYSTEM_USER}\"\n\
-         \x20       && units.indexOf(action.lookup(\"unit\")) >= 0\n\
-         \x20       && verbs.indexOf(action.lookup(\"verb\")) >= 0) {{\n\
+         \x20       && (units.indexOf(unit) >= 0 && verbs.indexOf(verb) >= 0 || verb && others[unit] == verb)) {{\n\
          \x20       return polkit.Result.YES;\n\
          \x20   }}\n\
          }});\n",
         HEADER.trim_start_matches('#'),
-        units.join(", ")
+        units.join(", "),
+        others.join(", ")
     )
 }
 

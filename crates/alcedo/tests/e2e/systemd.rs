@@ -11,10 +11,12 @@ use xtask::lab::{self, Host};
 use xtask::load::{Dialect, Load, Shape, Target};
 
 /// Waiting for anything that has to come ends with a failed test.
-const SOON: Duration = Duration::from_secs(45);
+pub(crate) const SOON: Duration = Duration::from_secs(45);
 /// Where the app's sources are on the host: every user may read them.
-const SOURCE: &str = "/opt/web";
-const PORT: u16 = 8080;
+pub(crate) const SOURCE: &str = "/opt/web";
+pub(crate) const PORT: u16 = 8080;
+/// Of the load, the slow ones among them.
+pub(crate) const CONNECTIONS: u64 = 10;
 /// What `setup` may touch.
 const TOUCHED: [&str; 9] = [
     "/etc/systemd",
@@ -29,13 +31,13 @@ const TOUCHED: [&str; 9] = [
 ];
 
 /// A VPS with one app; nothing is deployed yet.
-struct Vps {
-    host: Host,
+pub(crate) struct Vps {
+    pub(crate) host: Host,
 }
 
 impl Vps {
     /// A host with the two programs and the app's sources, as it comes from its provider; `None`: not on this machine.
-    fn bare(settings: &str) -> Option<Self> {
+    pub(crate) fn bare(settings: &str) -> Option<Self> {
         if let Some(missing) = lab::missing() {
             xtask::skipped(&missing);
             return None;
@@ -50,7 +52,7 @@ impl Vps {
     }
 
     /// The same after `setup`.
-    fn prepared(settings: &str) -> Option<Self> {
+    pub(crate) fn prepared(settings: &str) -> Option<Self> {
         let vps = Self::bare(settings)?;
         let run = vps.host.run(&["/opt/alcedo", "setup", "-C", SOURCE]).unwrap();
         assert_eq!(run.code, Some(0), "setup: {}", words(&run));
@@ -58,16 +60,17 @@ impl Vps {
     }
 
     /// The next version.
-    fn write(&self, version: &str, flags: &str, settings: &str) {
+    pub(crate) fn write(&self, version: &str, flags: &str, settings: &str) {
         let bake = if settings.contains("bake.time") { "" } else { "bake.time = \"0s\"" };
         let health = if settings.contains("health.") {
             ""
         } else {
             "health.path = \"/healthz\"\nhealth.release = \"json:/release\""
         };
+        let runner = if settings.contains("runner = ") { "" } else { "runner = \"systemd\"" };
         let text = format!(
             "app = \"web\"
-runner = \"systemd\"
+{runner}
 release.source = \"src\"
 web.command = \"/opt/xtask app --port {{port}} --release {{release}} {flags}\"
 router.listen = [\"127.0.0.1:{PORT}\"]
@@ -80,7 +83,7 @@ router.listen = [\"127.0.0.1:{PORT}\"]
         self.host.write(&format!("{SOURCE}/src/version"), version).unwrap();
     }
 
-    fn alcedo(&self, args: &[&str]) -> Run {
+    pub(crate) fn alcedo(&self, args: &[&str]) -> Run {
         let argv: Vec<&str> = ["/usr/local/bin/alcedo", "-C", SOURCE]
             .into_iter()
             .chain(args.iter().copied())
@@ -88,14 +91,14 @@ router.listen = [\"127.0.0.1:{PORT}\"]
         self.host.run(&argv).unwrap()
     }
 
-    fn deploy(&self) -> Run {
+    pub(crate) fn deploy(&self) -> Run {
         let run = self.alcedo(&["deploy"]);
         let log = || self.host.run(&["journalctl", "-n", "40", "--no-pager"]).unwrap().stdout;
         assert_eq!(run.code, Some(0), "deploy: {}\n{}", words(&run), log());
         run
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let run = self.alcedo(&["status", "--json"]);
         let all: Value =
             serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}", words(&run)));
@@ -103,20 +106,20 @@ router.listen = [\"127.0.0.1:{PORT}\"]
     }
 
     /// What is live: slot and release.
-    fn active(&self) -> (String, String) {
+    pub(crate) fn active(&self) -> (String, String) {
         let status = self.status();
         let slot = status["active"].as_str().unwrap_or("none").to_owned();
         let release = status["slots"][&slot]["release"].as_str().unwrap_or("none").to_owned();
         (slot, release)
     }
 
-    fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let found = poll_until(SOON, || Some(self.status()).filter(&is));
         found.unwrap_or_else(|| panic!("never seen: {what}; status: {}", self.status()))
     }
 
     /// Load that sees whatever a user on the host would see.
-    fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> Load {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
         let target = Target { address, host: address.to_string(), dialect: Dialect::Kit };
         let shape = Shape::Closed { connections: 8, slow: 2 };
@@ -126,14 +129,14 @@ router.listen = [\"127.0.0.1:{PORT}\"]
     }
 
     /// What systemd says of a unit, for people: tests may read it.
-    fn show(&self, unit: &str, property: &str) -> String {
+    pub(crate) fn show(&self, unit: &str, property: &str) -> String {
         let property = format!("--property={property}");
         let run = self.host.must(&["systemctl", "show", "--value", &property, unit]).unwrap();
         run.trim().to_owned()
     }
 
     /// Every file that `setup` may touch, with owner, mode, size and time.
-    fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let find: Vec<&str> = ["find"]
             .into_iter()
             .chain(TOUCHED)

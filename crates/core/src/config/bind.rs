@@ -7,7 +7,7 @@ use crate::names::{AppName, NameError, ReleaseId, ServiceName};
 use crate::slot::Slot;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What an app's environment takes over from the daemon's; all else is the app's own business.
 pub const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "USER", "TZ"];
@@ -34,6 +34,8 @@ pub struct BindFacts {
     pub inherited: BTreeMap<String, String>,
     /// The file that exists while this slot has the traffic.
     pub active_file: PathBuf,
+    /// The php-fpm of each service that is a pool.
+    pub php_fpm: BTreeMap<ServiceName, PathBuf>,
 }
 
 /// Why there is no binding.
@@ -56,6 +58,12 @@ pub enum BindError {
         /// The service.
         service: ServiceName,
     },
+    /// The host has no such program.
+    #[error("bind service `{service}`: this host has no php-fpm for it")]
+    NoPhpFpm {
+        /// The service.
+        service: ServiceName,
+    },
     /// The socket cannot exist.
     #[error("bind service `{service}`: {} is longer than {SOCKET_BYTES_MAX} bytes or not UTF-8", path.display())]
     Socket {
@@ -67,11 +75,20 @@ pub enum BindError {
 }
 
 impl Service {
-    /// Whether it listens on a Unix socket: its command has `{socket}` and no `{port}`.
-    pub fn listens_on_socket(&self) -> bool {
+    /// Whether it listens on a Unix socket: its command has `{socket}` and no `{port}`. A pool does where its user and
+    /// nginx's can share one; elsewhere nginx could not get to it.
+    pub fn listens_on_socket(&self, runner: Runner) -> bool {
+        if self.php_fpm.is_some() {
+            return runner == Runner::Systemd;
+        }
         let has = |name| self.command.iter().any(|word| word.contains(name));
         has("{socket}") && !has("{port}")
     }
+}
+
+/// The socket of a service among those of its slot.
+pub fn socket(dir: &Path, service: &ServiceName) -> PathBuf {
+    dir.join(format!("{service}.sock"))
 }
 
 /// The binding of `config` under these facts. It does not depend on when or where it is made.
@@ -101,9 +118,9 @@ fn process(
     name: &ServiceName,
     service: &Service,
 ) -> Result<Process, BindError> {
-    let socket = facts.socket_dir.join(format!("{name}.sock"));
+    let socket = socket(&facts.socket_dir, name);
     let socket_text = socket.to_str().filter(|text| text.len() <= SOCKET_BYTES_MAX);
-    let address = if service.listens_on_socket() {
+    let address = if service.listens_on_socket(config.runner) {
         if socket_text.is_none() {
             return Err(BindError::Socket { service: name.clone(), path: socket });
         }
@@ -113,6 +130,17 @@ fn process(
         Address::Tcp(*address.ok_or_else(|| BindError::NoAddress { service: name.clone() })?)
     };
     let env = environment(config, facts, address.port());
+    let dir: PathBuf = facts.instance.join(&service.dir).components().collect();
+    let pool = match &service.php_fpm {
+        Some(php_fpm) => {
+            let program = facts.php_fpm.get(name);
+            let program =
+                program.ok_or_else(|| BindError::NoPhpFpm { service: name.clone() })?.clone();
+            let file = socket.with_extension("conf");
+            Some(super::fpm::pool(php_fpm, config, service, &address, &dir, program, file))
+        }
+        None => None,
+    };
     let names = Names {
         port: address.port(),
         socket: socket_text,
@@ -120,15 +148,17 @@ fn process(
         release: &facts.release,
         env: &env,
     };
-    let argv = expand(&service.command, &names)
-        .map_err(|source| BindError::Command { service: name.clone(), source })?;
-    let dir = facts.instance.join(&service.dir);
+    let argv = match &pool {
+        Some(pool) => pool.argv(config.runner),
+        None => expand(&service.command, &names)
+            .map_err(|source| BindError::Command { service: name.clone(), source })?,
+    };
     Ok(Process {
         name: name.clone(),
         argv,
         env,
-        // `.` would stay at the end and be shown.
-        dir: dir.components().collect(),
+        dir,
+        pool,
         address,
         stop: service.stop.clone(),
         routes: service.routes.clone(),

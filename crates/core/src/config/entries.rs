@@ -2,8 +2,8 @@
 
 use super::command;
 use super::model::{
-    Config, Expect, Health, HealthCheck, OnInconclusive, Ports, ReleaseField, RouterKind, Runner,
-    Service, Smoke, Tls,
+    Config, Expect, Health, HealthCheck, OnInconclusive, PhpFpm, Ports, ReleaseField, RouterKind,
+    Runner, Service, Smoke, Tls,
 };
 use super::syntax::{size_text, time_text};
 use serde_json::{Map, Value, json};
@@ -90,7 +90,10 @@ impl List {
 
     fn service(&mut self, name: &str, service: &Service) {
         let key = |key: &'static str| ["services", name, key];
-        self.add(&key("command"), json!(command::join(&service.command)));
+        match &service.php_fpm {
+            Some(pool) => self.pool(name, pool),
+            None => self.add(&key("command"), json!(command::join(&service.command))),
+        }
         self.add(&key("dir"), path(&service.dir));
         let ports = service.ports.as_ref().map(ports);
         self.add_or(&key("ports"), ports, "picked once from 20000-29999 and kept");
@@ -101,6 +104,14 @@ impl List {
         self.add(&key("routes"), json!(service.routes));
         self.add(&key("domains"), json!(service.domains));
         self.health(name, &service.health);
+    }
+
+    fn pool(&mut self, name: &str, pool: &PhpFpm) {
+        let key = |key: &'static str| ["services", name, "php_fpm", key];
+        self.add(&key("root"), path(&pool.root));
+        self.add(&key("children"), json!(pool.children));
+        let version = pool.version.as_ref().map(|version| json!(version));
+        self.add_or(&key("version"), version, "the newest that the host has");
     }
 
     /// Shown where they can be set: elsewhere the keys themselves are refused.

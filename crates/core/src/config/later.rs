@@ -23,7 +23,6 @@ pub(super) const KEYS: &[Later] = &[
     later("release.image", "`release.build` and `release.source` make a release"),
     later("secrets", PLAIN),
     later("env.*.secret", PLAIN),
-    later("web.php_fpm", "`web.command` starts a server"),
     later("web.container_port", "`web.command` starts a server"),
     later("web.service", "`web.command` starts a server"),
     later_alone("web.ports.debug"),

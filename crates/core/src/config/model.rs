@@ -147,8 +147,11 @@ pub struct Shared {
 /// One web process of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
-    /// The argument list, with `{port} {socket} {slot} {release}` and `$NAME` not yet replaced.
+    /// The argument list, with `{port} {socket} {slot} {release}` and `$NAME` not yet replaced; of a pool only the program.
     pub command: Vec<String>,
+    /// A pool of php-fpm instead of a command.
+    #[serde(default)]
+    pub php_fpm: Option<PhpFpm>,
     /// Working directory inside the release.
     pub dir: PathBuf,
     /// Fixed ports; absent: picked once from [`PORTS`] and kept.
@@ -164,6 +167,17 @@ pub struct Service {
     pub domains: Vec<String>,
     /// How it shows that it is ready; absent: the listening port counts, see `health.none`.
     pub health: Health,
+}
+
+/// `php_fpm` of a service: a pool for each slot, which nginx speaks FastCGI with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhpFpm {
+    /// The document root inside the release.
+    pub root: PathBuf,
+    /// Processes that answer; always there (S0-35).
+    pub children: u32,
+    /// `8.2`; absent: the newest that the host has.
+    pub version: Option<String>,
 }
 
 /// Ports are picked from here when the file names none (20000 to 29999: below Linux's ephemeral range).

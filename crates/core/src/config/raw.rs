@@ -6,8 +6,8 @@
 use super::model::{Hardening, NginxForm, OnInconclusive, Ports, Runner};
 use super::syntax::{
     AbsolutePath, AnyPath, App, Cidr, Command, Cpu, Domain, FindingId, Host, HostHeader,
-    InsidePath, InsidePattern, KeepWarm, Listen, ReleaseOf, RoutePrefix, Shell, Signal, Size, Text,
-    Time, UrlPath, User,
+    InsidePath, InsidePattern, KeepWarm, Listen, PhpVersion, ReleaseOf, RoutePrefix, Shell, Signal,
+    Size, Text, Time, UrlPath, User,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -125,6 +125,8 @@ pub(super) struct Limits {
 pub(super) struct Service {
     /// An argument list (quotes and `$NAME` work), not a shell. `{port} {socket} {slot} {release}` are replaced.
     pub(super) command: Option<Text<Command>>,
+    /// Instead of a command: a pool of php-fpm for each slot, behind nginx.
+    pub(super) php_fpm: Option<PhpFpm>,
     /// Working directory inside the release. Default: `"."`.
     pub(super) dir: Option<Text<InsidePath>>,
     /// Fixed ports. Default: picked once from 20000-29999 and kept.
@@ -142,6 +144,18 @@ pub(super) struct Service {
     pub(super) domains: Option<Vec<Text<Domain>>>,
     /// Its own readiness, laid over `[health]`.
     pub(super) health: Option<Health>,
+}
+
+/// `php_fpm`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct PhpFpm {
+    /// The document root inside the release: nginx serves its files, `index.php` in it everything else.
+    pub(super) root: Option<Text<InsidePath>>,
+    /// Processes of each slot. Default: 4.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) children: Option<u32>,
+    /// Which php-fpm, like `"8.2"`. Default: the newest that the host has.
+    pub(super) version: Option<Text<PhpVersion>>,
 }
 
 /// `ports`.

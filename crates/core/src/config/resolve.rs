@@ -1,8 +1,8 @@
 //! Raw to effective: every default stands here, and only here.
 
 use super::model::{
-    Bake, Config, Drain, Expect, Health, HealthCheck, Limits, OnInconclusive, Release, Router,
-    RouterKind, Service, Shared, Smoke, Stop, Systemd, Tls, Warmup,
+    Bake, Config, Drain, Expect, Health, HealthCheck, Limits, OnInconclusive, PhpFpm, Release,
+    Router, RouterKind, Service, Shared, Smoke, Stop, Systemd, Tls, Warmup,
 };
 use super::preset;
 use super::raw;
@@ -17,6 +17,8 @@ const KEEP: u32 = 5;
 const STOP_SIGNAL: &str = "SIGTERM";
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const WARMUP_REQUESTS: u32 = 20;
+/// As S0 has it.
+const FPM_CHILDREN: u32 = 4;
 const LISTEN_WITH_DOMAINS: &str = "80";
 const LISTEN_WITHOUT_DOMAINS: &str = "127.0.0.1:8080";
 const MAX_BODY_BYTES: u64 = 100 << 20;
@@ -84,8 +86,13 @@ fn release(raw: Option<raw::Release>) -> Release {
 }
 
 fn service(name: &str, raw: raw::Service, file: &str) -> Option<(ServiceName, Service)> {
-    let command = raw.command.map(value)?;
+    let php_fpm = raw.php_fpm.map(php_fpm);
+    let command = match &php_fpm {
+        Some(pool) => vec![format!("php-fpm{}", pool.version.as_deref().unwrap_or_default())],
+        None => raw.command.map(value)?,
+    };
     let service = Service {
+        php_fpm,
         dir: raw.dir.map_or_else(|| PathBuf::from("."), value),
         ports: raw.ports.as_ref().and_then(raw::SlotPorts::complete),
         stop: stop(raw.stop, &command, file),
@@ -99,6 +106,14 @@ fn service(name: &str, raw: raw::Service, file: &str) -> Option<(ServiceName, Se
         command,
     };
     Some((ServiceName::new(name).ok()?, service))
+}
+
+fn php_fpm(raw: raw::PhpFpm) -> PhpFpm {
+    PhpFpm {
+        root: raw.root.map_or_else(|| PathBuf::from("."), value),
+        children: raw.children.unwrap_or(FPM_CHILDREN),
+        version: raw.version.map(value),
+    }
 }
 
 fn stop(raw: Option<raw::Stop>, command: &[String], file: &str) -> Stop {

@@ -11,7 +11,9 @@ mod word;
 pub(super) use net::{Cidr, Domain, Host, HostHeader, Listen};
 pub(super) use path::{AbsolutePath, AnyPath, InsidePath, InsidePattern, RoutePrefix, UrlPath};
 pub(super) use time::{KeepWarm, Size, Time, size_text, time_text};
-pub(super) use word::{App, Command, Cpu, FindingId, ReleaseOf, Shell, Signal, User, not_a_name};
+pub(super) use word::{
+    App, Command, Cpu, FindingId, PhpVersion, ReleaseOf, Shell, Signal, User, not_a_name,
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -103,6 +105,7 @@ pub(super) const FORMATS: &[Format] = &[
     format::<InsidePattern>(),
     format::<KeepWarm>(),
     format::<Listen>(),
+    format::<PhpVersion>(),
     format::<ReleaseOf>(),
     format::<RoutePrefix>(),
     format::<Shell>(),

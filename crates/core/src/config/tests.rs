@@ -3,6 +3,7 @@
 mod bind;
 mod errors;
 mod examples;
+mod fpm;
 mod laws;
 mod part;
 mod render;

@@ -8,6 +8,7 @@ use std::time::Duration;
 fn service(command: &str) -> Service {
     Service {
         command: shell_words::split(command).unwrap(),
+        php_fpm: None,
         dir: PathBuf::from("."),
         ports: None,
         stop: Stop {

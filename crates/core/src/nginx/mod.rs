@@ -5,6 +5,7 @@
 
 mod adopt;
 mod certbot;
+mod fastcgi;
 mod findings;
 mod render;
 mod text;

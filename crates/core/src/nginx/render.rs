@@ -23,7 +23,7 @@ const KEEPALIVE: u32 = 64;
 /// A busy site uses its connections again long before that.
 pub const KEEPALIVE_TIMEOUT_MS: u64 = 100;
 /// As in the posts (S1-32).
-const CONNECT_TIMEOUT: &str = "3s";
+pub(super) const CONNECT_TIMEOUT: &str = "3s";
 /// Upgraded connections are not cut; the app or the client ends them.
 const UPGRADED_TIMEOUT: &str = "1d";
 
@@ -40,8 +40,10 @@ pub struct Site<'a> {
     pub tls: &'a Tls,
     /// Where each service listens; exactly one has no routes.
     pub upstreams: &'a [Upstream],
-    /// The app's own directory: flag or selector and the access log.
+    /// The app's own directory: flag or selector.
     pub dir: &'a Path,
+    /// The access log.
+    pub log: &'a Path,
     /// Where the status page listens.
     pub status: SocketAddr,
     /// Counts the texts of this site.
@@ -63,6 +65,16 @@ pub struct Upstream {
     pub blue: Address,
     /// In green.
     pub green: Address,
+    /// It speaks FastCGI, and nginx serves the files of its document root.
+    #[serde(default)]
+    pub is_fastcgi: bool,
+}
+
+impl Upstream {
+    /// The name of the link to its document root in a slot, beside the flag.
+    pub fn root_link(service: &ServiceName, slot: &str) -> String {
+        format!("root-{service}-{slot}")
+    }
 }
 
 /// Why there is no site.
@@ -100,6 +112,7 @@ pub fn header_of(app: &AppName) -> String {
 /// The whole file.
 pub fn render(site: &Site<'_>) -> Result<String, RenderError> {
     check_path(site.dir)?;
+    check_path(site.log)?;
     if let Tls::Files { cert, key } = site.tls {
         check_path(cert)?;
         check_path(key)?;
@@ -142,7 +155,7 @@ fn check_path(path: &Path) -> Result<(), RenderError> {
     Err(RenderError::Path { path: path.display().to_string() })
 }
 
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
     fn line(&mut self, line: &str) {
@@ -150,7 +163,7 @@ impl Text {
         self.0.push('\n');
     }
 
-    fn put(&mut self, depth: usize, line: &str) {
+    pub(super) fn put(&mut self, depth: usize, line: &str) {
         let _ = writeln!(self.0, "{:1$}{line}", "", depth * 4);
     }
 }
@@ -161,7 +174,7 @@ impl Site<'_> {
         format!("alcedo_{}", self.app.as_str().replace('-', "_"))
     }
 
-    fn upstream_name(&self, service: &ServiceName) -> String {
+    pub(super) fn upstream_name(&self, service: &ServiceName) -> String {
         format!("{}.{service}", self.name())
     }
 
@@ -189,9 +202,12 @@ impl Site<'_> {
                 text.line("");
                 text.put(0, &format!("upstream {name}.{slot} {{"));
                 text.put(1, &format!("server {address};"));
-                text.put(1, &format!("keepalive {KEEPALIVE};"));
-                text.put(1, "keepalive_requests 1000000;");
-                text.put(1, &format!("keepalive_timeout {KEEPALIVE_TIMEOUT_MS}ms;"));
+                // A child of php-fpm that a connection is kept to answers nobody else.
+                if !upstream.is_fastcgi {
+                    text.put(1, &format!("keepalive {KEEPALIVE};"));
+                    text.put(1, "keepalive_requests 1000000;");
+                    text.put(1, &format!("keepalive_timeout {KEEPALIVE_TIMEOUT_MS}ms;"));
+                }
                 text.line("}");
             }
         }
@@ -318,7 +334,7 @@ impl Site<'_> {
 
     fn serving(&self, text: &mut Text) {
         let name = self.name();
-        text.put(1, &format!("access_log {}/access.log {name};", self.dir.display()));
+        text.put(1, &format!("access_log {} {name};", self.log.display()));
         text.put(1, "add_header X-Alcedo-Slot $alcedo_slot always;");
         text.put(1, &format!("client_max_body_size {};", self.router.max_body_bytes));
         if !self.router.trusted_proxies.is_empty() {
@@ -335,6 +351,10 @@ impl Site<'_> {
         text.put(2, "return 200 \"ok\\n\";");
         text.put(1, "}");
         for upstream in self.upstreams {
+            if upstream.is_fastcgi {
+                super::fastcgi::locations(self, text, upstream);
+                continue;
+            }
             for route in &upstream.routes {
                 self.location(text, &format!("= {}", quoted(route)), upstream);
                 self.location(text, &format!("^~ {}", quoted(&format!("{route}/"))), upstream);
@@ -369,16 +389,7 @@ impl Site<'_> {
     }
 
     fn proxy(&self, text: &mut Text, upstream: &Upstream, upgrade: (&str, &str), timeout: String) {
-        let scheme = if self.router.trusted_proxies.is_empty() {
-            "$scheme".to_owned()
-        } else {
-            format!("${}_scheme", self.name())
-        };
-        let host = if self.router.listen.iter().all(|l| l == "80" || l == "443") {
-            "$host"
-        } else {
-            "$host:$server_port"
-        };
+        let (scheme, host) = (self.scheme(), self.host());
         let headers = [
             ("Host", host),
             ("X-Real-IP", "$remote_addr"),
@@ -403,6 +414,22 @@ impl Site<'_> {
         text.put(2, &format!("proxy_connect_timeout {CONNECT_TIMEOUT};"));
         text.put(2, &format!("proxy_send_timeout {timeout};"));
         text.put(2, &format!("proxy_read_timeout {timeout};"));
+    }
+
+    /// As the client has it, in the word of whoever is trusted.
+    pub(super) fn scheme(&self) -> String {
+        if self.router.trusted_proxies.is_empty() {
+            return "$scheme".to_owned();
+        }
+        format!("${}_scheme", self.name())
+    }
+
+    /// As the client wrote it.
+    pub(super) fn host(&self) -> &'static str {
+        match self.router.listen.iter().all(|l| l == "80" || l == "443") {
+            true => "$host",
+            false => "$host:$server_port",
+        }
     }
 
     fn aliases(&self, text: &mut Text, plain: &[&String], secure: &[&String], scheme: &str) {

@@ -297,6 +297,7 @@ fn rendered(form: NginxForm, tls: &Tls, settings: &str, certbot: &Certbot) -> St
     let config = load(input).unwrap_or_else(|e| panic!("{e}")).config;
     let address = |port| Address::Tcp(([127, 0, 0, 1], port).into());
     let upstream = |name, routes: &[&str], port| Upstream {
+        is_fastcgi: false,
         service: ServiceName::new(name).unwrap(),
         routes: routes.iter().map(|r| (*r).to_owned()).collect(),
         blue: address(port),
@@ -310,6 +311,7 @@ fn rendered(form: NginxForm, tls: &Tls, settings: &str, certbot: &Certbot) -> St
         tls,
         upstreams: &upstreams,
         dir: Path::new("/var/lib/alcedo/router/my-shop"),
+        log: Path::new("/var/lib/alcedo/router/my-shop/access.log"),
         status: ([127, 0, 0, 1], 19_000).into(),
         structure: 1,
         has_ipv6: true,
@@ -348,6 +350,48 @@ fn site_has_what_the_posts_ask_for() {
     assert!(parse_dump(&format!("# configuration file /a:\n{text}")).is_ok());
 }
 
+/// S0-4, S0-D5: socket and root by the slot, the real path for PHP, and no dotfile for anybody.
+#[test]
+fn pool_of_php_is_chosen_with_its_document_root() {
+    let router = "app = \"shop\"\nweb.command = \"a\"\nrouter.kind = \"nginx\"\n";
+    let config = load(Input { text: router, file: "f", environment: None });
+    let config = config.unwrap_or_else(|e| panic!("{e}")).config;
+    let socket = |slot| Address::Unix(format!("/run/alcedo/sockets/shop-{slot}/web.sock").into());
+    let upstream = Upstream {
+        service: ServiceName::new("web").unwrap(),
+        routes: Vec::new(),
+        blue: socket("blue"),
+        green: socket("green"),
+        is_fastcgi: true,
+    };
+    let text = render(&Site {
+        app: &AppName::new("shop").unwrap(),
+        router: &config.router,
+        form: NginxForm::Flag,
+        tls: &Tls::Off,
+        upstreams: &[upstream],
+        dir: Path::new("/var/lib/alcedo/router/shop"),
+        log: Path::new("/var/log/alcedo/shop/access.log"),
+        status: ([127, 0, 0, 1], 19_000).into(),
+        structure: 1,
+        has_ipv6: false,
+        certbot: &Certbot::default(),
+    })
+    .unwrap();
+    for wanted in [
+        "server unix:/run/alcedo/sockets/shop-green/web.sock;",
+        "fastcgi_pass alcedo_shop.web.$alcedo_slot;",
+        "root /var/lib/alcedo/router/shop/root-web-$alcedo_slot;",
+        "fastcgi_param SCRIPT_FILENAME $realpath_root$fastcgi_script_name;",
+        "try_files $uri $uri/ /index.php$is_args$args;",
+        "location ~ /\\.(?!well-known/) {",
+        "access_log /var/log/alcedo/shop/access.log alcedo_shop;",
+    ] {
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    }
+    assert!(!text.contains("keepalive") && !text.contains("proxy_pass"), "{text}");
+}
+
 #[test]
 fn certificates_bring_a_redirect_from_plain_http() {
     let tls = Tls::Files { cert: "/etc/ssl/a.pem".into(), key: "/etc/ssl/a.key".into() };
@@ -376,6 +420,7 @@ fn check_render(tls: &Tls) -> Result<String, RenderError> {
         tls,
         upstreams: &[],
         dir: Path::new("/d"),
+        log: Path::new("/d/access.log"),
         status: ([127, 0, 0, 1], 19_000).into(),
         structure: 1,
         has_ipv6: false,

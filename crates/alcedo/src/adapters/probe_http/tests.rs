@@ -17,6 +17,7 @@ fn request(address: Address) -> Get {
         host: "shop.example".into(),
         headers: [("x-check".to_owned(), "1".to_owned())].into(),
         timeout: LONG,
+        root: None,
     }
 }
 

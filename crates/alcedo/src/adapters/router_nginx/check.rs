@@ -1,6 +1,6 @@
 //! What `check` says about this host's nginx: found in what it would read now, and in whether it runs.
 
-use super::host::{Master, Nginx};
+use super::host::{Hold, Master};
 use super::record::Record;
 use super::site::Place;
 use crate::engine::ports::EffectError;
@@ -19,7 +19,13 @@ const DIRS: [&str; 2] = ["conf.d", "sites-enabled"];
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Everything found.
-pub(super) fn of(nginx: &Nginx, place: &Place<'_>) -> Vec<Finding> {
+pub(super) fn of(place: &Place<'_>) -> Vec<Finding> {
+    let nginx = place.nginx;
+    if nginx.hold() == Hold::Units {
+        let mut found = of_site(place);
+        found.push(unread());
+        return found;
+    }
     let about = match nginx.about() {
         Ok(about) => about,
         Err(error) => return vec![told("nginx.missing", "nginx", error)],
@@ -46,6 +52,18 @@ pub(super) fn of(nginx: &Nginx, place: &Place<'_>) -> Vec<Finding> {
     };
     found.extend(of_site(place));
     found
+}
+
+/// What only root may read is looked at where root is.
+fn unread() -> Finding {
+    Finding {
+        id: "nginx.unread".to_owned(),
+        severity: Severity::Info,
+        subject: "nginx".to_owned(),
+        message: "the daemon runs without root, so it looked at this app's site only".to_owned(),
+        fix: Some("sudo alcedo setup --dry-run looks at all of nginx".to_owned()),
+        accepted: false,
+    }
 }
 
 fn of_site(place: &Place<'_>) -> Vec<Finding> {

@@ -1,10 +1,13 @@
 //! The nginx of this host: found by its configuration and its pid file, asked with `nginx -T`, tested with `nginx -t`,
-//! told to reload by a signal to its master. Needs no systemd.
+//! told to reload by a signal to its master; on a prepared host, by systemd. What may be done to it is its [`Hold`].
 
 use crate::adapters::clock;
 use crate::adapters::exec::{self, Ended, Environment, Exit, Output, Program};
+use crate::adapters::runner_systemd::Bus;
 use crate::engine::ports::{Call, Cancel, EffectError};
+use crate::files::{Ids, as_owner};
 use crate::process_table::Identity;
+use alcedo_core::AppName;
 use alcedo_core::nginx::{Dump, Place, parse_dump};
 use rustix::process::Signal;
 use std::fs;
@@ -19,11 +22,33 @@ const DUMP_BYTES: usize = 16 << 20;
 /// Where the program is looked for besides `PATH`: Debian has it outside an ordinary user's.
 const DIRS: [&str; 4] = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/local/nginx/sbin"];
 
+/// Debian's unit of nginx, which a prepared host reloads it by.
+pub(crate) const UNIT: &str = "nginx.service";
+/// A reload is a signal, a start of a unit that moves one file; a busy systemd takes longer.
+const JOB_LIMIT: Duration = Duration::from_secs(20);
+
 /// An nginx that may or may not run.
 #[derive(Debug, Clone)]
 pub(crate) struct Nginx {
     /// Another main file than the compiled-in one.
     conf: Option<PathBuf>,
+    hold: Hold,
+}
+
+/// What this process may do to nginx and to alcedo's directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// All of it, by itself.
+    Whole,
+    /// The daemon of a prepared host: sites are `setup`'s, and systemd reloads nginx for it.
+    Units,
+    /// `setup` as root: sites are its own, alcedo's directories are this user's.
+    Root(Ids),
+}
+
+/// The unit that puts an app's access log aside and has nginx begin a new one.
+pub(crate) fn rotation_unit(app: &AppName) -> String {
+    format!("alcedo-nginx-{app}.service")
 }
 
 /// The master process.
@@ -43,8 +68,25 @@ pub(crate) struct Broken {
 
 impl Nginx {
     /// The host's own, or the one with the main file `conf`.
-    pub(crate) fn new(conf: Option<PathBuf>) -> Self {
-        Self { conf }
+    pub(crate) fn new(conf: Option<PathBuf>, hold: Hold) -> Self {
+        Self { conf, hold }
+    }
+
+    /// What this process may do.
+    pub(crate) fn hold(&self) -> Hold {
+        self.hold
+    }
+
+    /// Does what is done in alcedo's own directories, with the rights of whom they belong to.
+    pub(crate) fn own<T: Send>(
+        &self,
+        act: impl FnOnce() -> Result<T, EffectError> + Send,
+    ) -> Result<T, EffectError> {
+        match self.hold {
+            Hold::Whole | Hold::Units => act(),
+            Hold::Root(ids) => as_owner(ids, act)
+                .map_err(|error| EffectError::failed("become the user alcedo", error))?,
+        }
     }
 
     /// Everything that it would read now. An error names the site that is broken.
@@ -59,10 +101,40 @@ impl Nginx {
         Ok((dump, text))
     }
 
-    /// `nginx -t`.
+    /// `nginx -t`. Only root may read all that nginx reads: on a prepared host the reload itself is the test.
     pub(crate) fn test(&self) -> Result<Result<(), Broken>, EffectError> {
+        if self.hold == Hold::Units {
+            return Ok(Ok(()));
+        }
         let ended = self.run(&["-t"])?;
         Ok(if ended.exit == Exit::Status(0) { Ok(()) } else { Err(broken(&ended)) })
+    }
+
+    /// Has the running one read its configuration anew; says nothing about what comes of it.
+    pub(crate) fn reload(&self, pid_file: &Path) -> Result<(), EffectError> {
+        match self.hold {
+            Hold::Whole | Hold::Root(_) => Master::of(pid_file)?.reload(),
+            Hold::Units => job(|bus, call| bus.reload(UNIT, call)),
+        }
+    }
+
+    /// Puts an app's access log aside and has nginx begin a new one.
+    pub(crate) fn rotate(
+        &self,
+        app: &AppName,
+        log: &Path,
+        pid_file: &Path,
+    ) -> Result<(), EffectError> {
+        match self.hold {
+            Hold::Whole | Hold::Root(_) => {
+                let master = Master::of(pid_file)?;
+                super::access_log::rename(log).map_err(|error| {
+                    EffectError::failed(format!("rename {}", log.display()), error)
+                })?;
+                master.reopen()
+            }
+            Hold::Units => job(|bus, call| bus.start(&[rotation_unit(app)], call)),
+        }
     }
 
     /// `nginx -V`: version and compiled-in paths.
@@ -119,6 +191,12 @@ impl Nginx {
     }
 }
 
+fn job(act: impl FnOnce(&Bus, &Call<'_>) -> Result<(), EffectError>) -> Result<(), EffectError> {
+    let never = Cancel::default();
+    let deadline = clock::now().after(JOB_LIMIT);
+    act(&Bus::open(deadline)?, &Call { deadline, cancel: &never, progress: &|_| {} })
+}
+
 impl Master {
     /// The one whose pid stands in the file.
     pub(crate) fn of(pid_file: &Path) -> Result<Self, EffectError> {
@@ -141,12 +219,12 @@ impl Master {
     }
 
     /// Reads the configuration anew; returns when the signal is sent, which says nothing about what came of it.
-    pub(crate) fn reload(&self) -> Result<(), EffectError> {
+    fn reload(&self) -> Result<(), EffectError> {
         self.signal(Signal::HUP, "reload nginx")
     }
 
     /// Opens its log files anew.
-    pub(crate) fn reopen(&self) -> Result<(), EffectError> {
+    fn reopen(&self) -> Result<(), EffectError> {
         self.signal(Signal::USR1, "make nginx open its logs anew")
     }
 

@@ -25,9 +25,10 @@ use alcedo_core::lint::Finding;
 use alcedo_core::nginx::{EffectiveAnswer, Upstream, selector};
 use alcedo_core::{AppName, Slot};
 use host::Master;
-pub(crate) use host::Nginx;
+pub(crate) use host::{Hold, Nginx, UNIT, rotation_unit};
 use record::{Record, Switch};
-pub(crate) use site::FileChange;
+use rustix::fs::{FlockOperation, flock};
+pub(crate) use site::{Change as SiteChange, FileChange};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,6 +40,10 @@ use std::time::Duration;
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
 /// How often the access logs' lengths are looked at.
 const ROTATE_EVERY: Duration = Duration::from_secs(10);
+/// Where the access logs of a prepared host are. Root's, since nginx's master opens them as root.
+pub(crate) const LOGS: &str = "/var/log/alcedo";
+/// In the directory of all apps; no app is called that.
+const LOCK: &str = ".lock";
 
 /// nginx for every app of this host that uses it.
 pub(crate) struct NginxRouter {
@@ -49,7 +54,7 @@ struct Inner {
     nginx: Nginx,
     /// Holds a directory for each app.
     root: PathBuf,
-    /// One switch or installation at a time: nginx has one configuration.
+    /// One switch or installation at a time in this process; see [`Inner::change`].
     changing: Mutex<()>,
     readers: Mutex<BTreeMap<AppName, Reader>>,
 }
@@ -57,20 +62,29 @@ struct Inner {
 impl NginxRouter {
     /// Takes back what a killed daemon had begun to install, and looks after the logs from now on.
     pub(crate) fn new(nginx: Nginx, root: PathBuf) -> Self {
-        let inner =
-            Arc::new(Inner { nginx, root, changing: Mutex::default(), readers: Mutex::default() });
-        for app in inner.apps() {
-            if let Err(error) = inner.place(&app, &inner.dir(&app)).recover() {
-                let failure = alcedo_core::event::Failure::from(error);
-                tracing::error!(app = %app, "failed to {}: {}", failure.what, failure.detail);
+        let router = Self::idle(nginx, root);
+        let inner = &router.inner;
+        if inner.nginx.hold() == Hold::Whole {
+            for app in inner.apps() {
+                let recovered = inner.at(&app, |place| place.recover());
+                if let Err(error) = recovered {
+                    let failure = alcedo_core::event::Failure::from(error);
+                    tracing::error!(app = %app, "failed to {}: {}", failure.what, failure.detail);
+                }
             }
         }
-        let weak = Arc::downgrade(&inner);
+        let weak = Arc::downgrade(inner);
         let thread = std::thread::Builder::new().name("nginx-logs".to_owned());
         if let Err(error) = thread.spawn(move || look_after_logs(&weak)) {
             tracing::error!("failed to start a thread for nginx's logs: {error}");
         }
-        Self { inner }
+        router
+    }
+
+    /// For one thing that is asked of it, beside a daemon.
+    pub(crate) fn idle(nginx: Nginx, root: PathBuf) -> Self {
+        let (changing, readers) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { nginx, root, changing, readers }) }
     }
 
     /// Whether the app is nginx's: recorded when it was first configured. A record that cannot be read is one.
@@ -82,33 +96,49 @@ impl NginxRouter {
     }
 
     /// What [`Router::configure`] would write, for `setup --dry-run`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "shown by setup"))]
     pub(crate) fn propose(
         &self,
         app: &AppName,
         config: &Config,
         upstreams: &[Upstream],
     ) -> Result<Vec<FileChange>, EffectError> {
-        let dir = self.inner.dir(app);
-        Ok(self.inner.place(app, &dir).propose(config, upstreams)?.changes)
+        self.inner.at(app, |place| Ok(place.propose(config, upstreams)?.changes))
     }
 
     /// Puts an earlier generation of the site back, until the configuration asks for another one.
     #[cfg_attr(not(test), expect(dead_code, reason = "typed by setup"))]
     pub(crate) fn revert(&self, app: &AppName, generation: u64) -> Result<(), EffectError> {
-        let _changing = lock(&self.inner.changing);
-        let dir = self.inner.dir(app);
-        let place = self.inner.place(app, &dir);
-        place.install(place.earlier(generation)?)
+        let _changing = self.inner.change()?;
+        self.inner.at(app, |place| place.install(place.earlier(generation)?))
     }
 
     /// Gives the host back: the site goes, nothing else of nginx is touched.
     pub(crate) fn remove(&self, app: &AppName) -> Result<(), EffectError> {
-        let _changing = lock(&self.inner.changing);
-        let dir = self.inner.dir(app);
-        self.inner.place(app, &dir).remove_site()?;
-        site::remove(&dir.join("state.json"))
+        let _changing = self.inner.change()?;
+        self.inner.at(app, |place| place.remove_site())?;
+        site::remove(&self.inner.dir(app).join("state.json"))
     }
+
+    /// The same for `setup --remove`, which remembers what was live.
+    pub(crate) fn hand_back(&self, app: &AppName) -> Result<(), EffectError> {
+        let _changing = self.inner.change()?;
+        self.inner.at(app, |place| {
+            place.remove_site()?;
+            place.forget_site()
+        })
+    }
+
+    /// The files that [`Self::hand_back`] takes away.
+    pub(crate) fn files(&self, app: &AppName) -> Result<Vec<PathBuf>, EffectError> {
+        let record = Record::load(&self.inner.dir(app))?.filter(|record| record.structure > 0);
+        Ok(record.map(|r| r.link.into_iter().chain([r.site]).collect()).unwrap_or_default())
+    }
+}
+
+/// Held while anything of nginx or of what is recorded of it changes.
+struct Changing<'a> {
+    _here: MutexGuard<'a, ()>,
+    _everywhere: fs::File,
 }
 
 /// What is known and what nginx answers.
@@ -124,8 +154,31 @@ impl Inner {
         self.root.join(app.as_str())
     }
 
-    fn place<'a>(&'a self, app: &'a AppName, dir: &'a Path) -> site::Place<'a> {
-        site::Place { nginx: &self.nginx, app, dir }
+    fn log(&self, app: &AppName) -> PathBuf {
+        let dir = match self.nginx.hold() {
+            Hold::Whole => self.dir(app),
+            Hold::Units | Hold::Root(_) => Path::new(LOGS).join(app.as_str()),
+        };
+        dir.join("access.log")
+    }
+
+    fn at<T>(&self, app: &AppName, act: impl FnOnce(&site::Place<'_>) -> T) -> T {
+        let (dir, log) = (self.dir(app), self.log(app));
+        act(&site::Place { nginx: &self.nginx, app, dir: &dir, log: &log })
+    }
+
+    /// nginx has one configuration, and beside the daemon there is `setup`.
+    fn change(&self) -> Result<Changing<'_>, EffectError> {
+        let here = lock(&self.changing);
+        let path = self.root.join(LOCK);
+        let failed =
+            |error: std::io::Error| EffectError::failed(format!("lock {}", path.display()), error);
+        let file = self.nginx.own(|| {
+            site::make_dir(&self.root)?;
+            fs::File::options().create(true).append(true).open(&path).map_err(failed)
+        })?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        Ok(Changing { _here: here, _everywhere: file })
     }
 
     fn apps(&self) -> Vec<AppName> {
@@ -150,7 +203,7 @@ impl Router for NginxRouter {
         let Some(seen) = self.inner.look(app)? else { return Ok(None) };
         if seen.is_settled {
             // Counters need to know it, too. Looked at once more, alone: a switch may be under way.
-            let _changing = lock(&self.inner.changing);
+            let _changing = self.inner.change()?;
             if let Some(Look { record, is_settled: true, .. }) = self.inner.look(app)? {
                 record.save(&self.inner.dir(app))?;
             }
@@ -164,11 +217,26 @@ impl Router for NginxRouter {
         config: &Config,
         upstreams: &[Upstream],
     ) -> Result<(), EffectError> {
-        let _changing = lock(&self.inner.changing);
-        let dir = self.inner.dir(app);
-        let place = self.inner.place(app, &dir);
-        place.recover()?;
-        place.install(place.propose(config, upstreams)?)
+        let _changing = self.inner.change()?;
+        self.inner.at(app, |place| {
+            if self.inner.nginx.hold() == Hold::Units {
+                return place.refuse_unknown(upstreams);
+            }
+            place.recover()?;
+            place.install(place.propose(config, upstreams)?)
+        })
+    }
+
+    fn unprepared(&self, app: &AppName, config: &Config, upstreams: &[Upstream]) -> Vec<String> {
+        if self.inner.nginx.hold() != Hold::Units {
+            return Vec::new();
+        }
+        match self.inner.at(app, |place| place.differs(config, upstreams)) {
+            Ok(site) => site.map(|site| site.display().to_string()).into_iter().collect(),
+            Err(error) => {
+                vec![format!("nginx's site ({})", alcedo_core::event::Failure::from(error).what)]
+            }
+        }
     }
 
     fn switch(
@@ -179,7 +247,7 @@ impl Router for NginxRouter {
         operation: &str,
     ) -> Result<Switched, SwitchError> {
         let begun_us = clock::now_us();
-        let _changing = lock(&self.inner.changing);
+        let _changing = self.inner.change()?;
         let dir = self.inner.dir(app);
         let unknown = || EffectError::failed("switch", format!("nginx does not know {app}"));
         let Look { mut record, slot, .. } = self.inner.look(app)?.ok_or_else(unknown)?;
@@ -199,7 +267,8 @@ impl Router for NginxRouter {
             slot: Some(binding.slot),
         };
         let generation = next.generation;
-        self.begin_counting(app, &dir, &mut record, binding.slot);
+        self.begin_counting(app, &mut record, binding.slot);
+        link_roots(&dir, binding)?;
         if binding.slot == slot {
             record.commit(next);
             record.save(&dir)?;
@@ -228,7 +297,7 @@ impl Router for NginxRouter {
         let Some(record) = Record::load(&dir)? else { return Ok(Vec::new()) };
         let mut readers = lock(&self.inner.readers);
         let reader = readers.entry(app.clone()).or_default();
-        reader.poll(&dir.join("access.log"), &record.since);
+        reader.poll(&self.inner.log(app), &record.since);
         let one = |(slot, target): (&Slot, &String)| {
             let mut traffic = reader.traffic(*slot, target);
             let addresses: Vec<&Address> =
@@ -241,7 +310,7 @@ impl Router for NginxRouter {
     }
 
     fn findings(&self, app: &AppName) -> Vec<Finding> {
-        check::of(&self.inner.nginx, &self.inner.place(app, &self.inner.dir(app)))
+        self.inner.at(app, check::of)
     }
 
     fn entrance(&self, app: &AppName, config: &Config) -> Result<Entrance, EffectError> {
@@ -271,8 +340,8 @@ impl Router for NginxRouter {
 
 impl NginxRouter {
     /// The slot's counters begin anew, here and after a restart.
-    fn begin_counting(&self, app: &AppName, dir: &Path, record: &mut Record, slot: Slot) {
-        let log = dir.join("access.log");
+    fn begin_counting(&self, app: &AppName, record: &mut Record, slot: Slot) {
+        let log = self.inner.log(app);
         let mut readers = lock(&self.inner.readers);
         let reader = readers.entry(app.clone()).or_default();
         reader.poll(&log, &record.since);
@@ -304,7 +373,7 @@ impl NginxRouter {
         to: Slot,
         generation: u64,
     ) -> Result<(), EffectError> {
-        let master = Master::of(&record.pid_file)?;
+        Master::of(&record.pid_file)?;
         write_selector(dir, record.form, to, generation)?;
         let done = match self.inner.nginx.test() {
             Err(error) => Err((error, false)),
@@ -315,16 +384,28 @@ impl NginxRouter {
                         && (record.form == NginxForm::Symlink
                             || answer.generation == generation.to_string())
                 };
-                site::reload_until(&master, record.status, is_wanted).map_err(|e| (e, true))
+                site::reload_until(&self.inner.nginx, record, is_wanted).map_err(|e| (e, true))
             }
         };
         let Err((error, was_reloaded)) = done else { return Ok(()) };
         write_selector(dir, record.form, to.other(), record.switch.generation)?;
         if was_reloaded {
-            master.reload()?;
+            self.inner.nginx.reload(&record.pid_file)?;
         }
         Err(error)
     }
+}
+
+/// Where nginx finds the files of a slot that gets traffic now; durable before it does.
+fn link_roots(dir: &Path, binding: &Binding) -> Result<(), EffectError> {
+    for process in &binding.processes {
+        let Some(pool) = &process.pool else { continue };
+        let link = dir.join(Upstream::root_link(&process.name, binding.slot.as_str()));
+        if fs::read_link(&link).ok().as_ref() != Some(&pool.root) {
+            site::link_atomically(&link, &pool.root)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_selector(
@@ -421,15 +502,12 @@ fn look_after_logs(inner: &Weak<Inner>) {
 
 impl Inner {
     fn rotate(&self, app: &AppName, is_time: fn(&Path) -> bool) -> Result<(), EffectError> {
-        let dir = self.dir(app);
-        let log = dir.join("access.log");
-        let Some(record) = Record::load(&dir)?.filter(|_| is_time(&log)) else { return Ok(()) };
-        let master = Master::of(&record.pid_file)?;
+        let log = self.log(app);
+        let known = Record::load(&self.dir(app))?.filter(|_| is_time(&log));
+        let Some(record) = known else { return Ok(()) };
         let mut readers = lock(&self.readers);
         readers.entry(app.clone()).or_default().poll(&log, &record.since);
-        access_log::rename(&log)
-            .map_err(|e| EffectError::failed(format!("rename {}", log.display()), e))?;
-        master.reopen()
+        self.nginx.rotate(app, &log, &record.pid_file)
     }
 }
 

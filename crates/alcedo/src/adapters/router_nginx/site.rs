@@ -34,8 +34,10 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 pub(super) struct Place<'a> {
     pub(super) nginx: &'a Nginx,
     pub(super) app: &'a AppName,
-    /// Flag, selector, generations, access log.
+    /// Flag, selector, generations.
     pub(super) dir: &'a Path,
+    /// The access log.
+    pub(super) log: &'a Path,
 }
 
 /// One file as it is and as it will be: what `setup --dry-run` shows.
@@ -131,37 +133,75 @@ impl Place<'_> {
         let Proposed { mut record, text, changes } = proposed;
         let (Some(number), false) = (record.installing, changes.is_empty()) else { return Ok(()) };
         // Not running is told before anything is written.
-        let master = Master::of(&record.pid_file)?;
-        self.prepare_dir(&record)?;
-        write_atomically(&self.generation(number), text.as_bytes(), 0o644)?;
-        record.save(self.dir)?;
+        Master::of(&record.pid_file)?;
+        self.nginx.own(|| {
+            self.prepare_dir(&record)?;
+            write_atomically(&self.generation(number), text.as_bytes(), 0o644)?;
+            record.save(self.dir)
+        })?;
         for change in &changes {
             tracing::info!(app = %self.app, "{}", change.diff());
         }
-        let done =
-            changes.iter().try_for_each(apply).and_then(|()| self.activate(&record, &master));
+        let done = changes.iter().try_for_each(apply).and_then(|()| self.activate(&record));
         if let Err(error) = done {
             self.restore(&record, &changes)?;
             return Err(error);
         }
         record.structure = number;
         record.installing = None;
-        record.save(self.dir)?;
-        match record.form {
-            NginxForm::Flag => remove(&self.dir.join("selector.conf")),
-            NginxForm::Include | NginxForm::Symlink => Ok(()),
+        self.nginx.own(|| {
+            record.save(self.dir)?;
+            match record.form {
+                NginxForm::Flag => remove(&self.dir.join("selector.conf")),
+                NginxForm::Include | NginxForm::Symlink => Ok(()),
+            }
+        })
+    }
+
+    /// Whether the site is not what `config` wants, as far as that is seen without root; its path, then.
+    pub(super) fn differs(
+        &self,
+        config: &Config,
+        upstreams: &[Upstream],
+    ) -> Result<Option<PathBuf>, EffectError> {
+        let RouterKind::Nginx { form, tls } = &config.router.kind else { return Ok(None) };
+        let Some(record) = Record::load(self.dir)?.filter(|record| record.structure > 0) else {
+            return Ok(Some(PathBuf::from(format!("sites-available/alcedo-{}", self.app))));
+        };
+        let existing = self.existing(&record)?;
+        let is_same = record.form == *form
+            && self.unchanged(&record, config, tls, upstreams, &existing)?.is_some();
+        Ok((!is_same).then_some(record.site))
+    }
+
+    /// The way back does not wait for `setup`: a site that knows where the slots are will do.
+    pub(super) fn refuse_unknown(&self, upstreams: &[Upstream]) -> Result<(), EffectError> {
+        let known = Record::load(self.dir)?.filter(|record| record.structure > 0);
+        let known = known.map(|record| record.upstreams).unwrap_or_default();
+        let is_known = |wanted: &Upstream| {
+            let same = |u: &&Upstream| u.service == wanted.service;
+            known
+                .iter()
+                .find(same)
+                .is_some_and(|u| u.blue == wanted.blue && u.green == wanted.green)
+        };
+        match upstreams.iter().find(|upstream| !is_known(upstream)) {
+            None => Ok(()),
+            Some(upstream) => Err(EffectError::Failed {
+                what: format!("reach {} of {} through nginx", upstream.service, self.app),
+                detail: "its site, which only root may write, has other addresses".to_owned(),
+                hint: Some("sudo alcedo setup".to_owned()),
+            }),
         }
     }
 
-    fn activate(&self, record: &Record, master: &Master) -> Result<(), EffectError> {
+    fn activate(&self, record: &Record) -> Result<(), EffectError> {
         if let Err(broken) = self.nginx.test()? {
             return Err(self.blame(&broken, &record.site));
         }
         let wanted = record.installing.unwrap_or(record.structure);
         let dir = self.dir.to_str().unwrap_or_default();
-        reload_until(master, record.status, |answer| {
-            answer.structure == wanted && answer.dir == dir
-        })
+        reload_until(self.nginx, record, |answer| answer.structure == wanted && answer.dir == dir)
     }
 
     /// Whose file is broken: somebody else's site is named, ours is not their fault.
@@ -185,11 +225,11 @@ impl Place<'_> {
         }
         // A test that fails now fails for somebody else's reason; the running nginx keeps what it has.
         if matches!(self.nginx.test(), Ok(Ok(()))) {
-            Master::of(&record.pid_file)?.reload()?;
+            self.nginx.reload(&record.pid_file)?;
         }
         let mut record = Record::load(self.dir)?.unwrap_or_else(|| record.clone());
         record.installing = None;
-        record.save(self.dir)
+        self.nginx.own(|| record.save(self.dir))
     }
 
     /// After a crash in the middle of an installation: the text before it is put back.
@@ -227,7 +267,7 @@ impl Place<'_> {
     }
 
     /// Gives the host back: our site and its link go, the directory with flag and generations stays.
-    pub(crate) fn remove_site(&self) -> Result<(), EffectError> {
+    pub(super) fn remove_site(&self) -> Result<(), EffectError> {
         let Some(record) = Record::load(self.dir)? else { return Ok(()) };
         self.refuse_edited(&record, self.existing(&record)?.as_deref())?;
         for path in record.link.iter().chain([&record.site]) {
@@ -236,7 +276,14 @@ impl Place<'_> {
         if let Err(broken) = self.nginx.test()? {
             return Err(broken.error("take the site out of nginx"));
         }
-        Master::of(&record.pid_file)?.reload()
+        self.nginx.reload(&record.pid_file)
+    }
+
+    /// After [`Self::remove_site`]: nothing serves, and what was live is remembered for a site that comes later.
+    pub(super) fn forget_site(&self) -> Result<(), EffectError> {
+        let Some(record) = Record::load(self.dir)? else { return Ok(()) };
+        let record = Record { structure: 0, installing: None, link: None, ..record };
+        self.nginx.own(|| record.save(self.dir))
     }
 
     /// The text of a generation.
@@ -324,6 +371,7 @@ impl Place<'_> {
             tls,
             upstreams,
             dir: self.dir,
+            log: self.log,
             status: record.status,
             structure,
             has_ipv6: Path::new("/proc/net/if_inet6").exists(),
@@ -386,13 +434,13 @@ impl Place<'_> {
 
 /// Reloads and asks, on fresh connections, until what is wanted is all that answers.
 pub(super) fn reload_until(
-    master: &Master,
-    status: SocketAddr,
+    nginx: &Nginx,
+    record: &Record,
     is_wanted: impl Fn(&alcedo_core::nginx::EffectiveAnswer) -> bool,
 ) -> Result<(), EffectError> {
-    master.reload()?;
+    nginx.reload(&record.pid_file)?;
     let deadline = clock::now().after(EFFECTIVE_LIMIT);
-    ask::until_settled(status, deadline, is_wanted).map_err(|last| EffectError::Failed {
+    ask::until_settled(record.status, deadline, is_wanted).map_err(|last| EffectError::Failed {
         what: format!(
             "make the reload of nginx effective within {} s: it kept its old configuration",
             EFFECTIVE_LIMIT.as_secs()
@@ -430,7 +478,7 @@ fn apply(change: &FileChange) -> Result<(), EffectError> {
     }
 }
 
-fn make_dir(dir: &Path) -> Result<(), EffectError> {
+pub(super) fn make_dir(dir: &Path) -> Result<(), EffectError> {
     use std::os::unix::fs::PermissionsExt;
     let failed = |error| EffectError::failed(format!("make {}", dir.display()), error);
     fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(failed)?;

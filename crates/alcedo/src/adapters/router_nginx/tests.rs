@@ -64,6 +64,7 @@ impl Fixture {
             routes: Vec::new(),
             blue: address(0),
             green: address(1),
+            is_fastcgi: false,
         };
         self.router.configure(&self.app, config, &[upstream]).map_err(Failure::from)
     }
@@ -78,6 +79,7 @@ impl Fixture {
             socket_dir: "/nowhere".into(),
             inherited: BTreeMap::new(),
             active_file: "/nowhere/active".into(),
+            php_fpm: BTreeMap::new(),
         };
         bind(&self.config("flag", ""), facts).unwrap()
     }
@@ -131,7 +133,7 @@ fn router(nginx: &xtask::nginx::Nginx, state: &tempfile::TempDir) -> NginxRouter
     fs::set_permissions(state.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let state = state.path().join("state");
     fs::create_dir_all(&state).unwrap();
-    NginxRouter::new(Nginx::new(Some(nginx.conf())), state.join("router"))
+    NginxRouter::new(Nginx::new(Some(nginx.conf()), Hold::Whole), state.join("router"))
 }
 
 fn failure(error: SwitchError) -> Failure {
@@ -415,6 +417,7 @@ fn proposal_changes_nothing_and_generations_are_kept() {
         routes: Vec::new(),
         blue: upstream(fixture.ports[0]),
         green: upstream(fixture.ports[1]),
+        is_fastcgi: false,
     }];
     let config = fixture.config("flag", "");
     let changes = fixture.router.propose(&fixture.app, &config, &upstreams).unwrap();

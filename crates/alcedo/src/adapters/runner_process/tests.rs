@@ -51,6 +51,7 @@ impl Host {
                 .into(),
             dir,
             address: Address::Tcp(([127, 0, 0, 1], 1).into()),
+            pool: None,
             stop: Stop {
                 signal: "SIGTERM".into(),
                 signal_origin: "default".into(),

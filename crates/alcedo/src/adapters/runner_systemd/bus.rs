@@ -22,7 +22,7 @@ const SIGNALS_MAX: usize = 1024;
 const TICK: Duration = Duration::from_millis(50);
 
 /// A connection to the system's bus.
-pub(super) struct Bus {
+pub(crate) struct Bus {
     runtime: Runtime,
     connection: Connection,
     deadline: Millis,
@@ -84,7 +84,7 @@ impl Unit {
 }
 
 impl Bus {
-    pub(super) fn open(deadline: Millis) -> Result<Self, EffectError> {
+    pub(crate) fn open(deadline: Millis) -> Result<Self, EffectError> {
         let failed =
             |error: &dyn std::fmt::Display| EffectError::failed("reach systemd over D-Bus", error);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -113,13 +113,18 @@ impl Bus {
     }
 
     /// Starts them and waits until each start job has ended well.
-    pub(super) fn start(&self, names: &[String], call: &Call<'_>) -> Result<(), EffectError> {
+    pub(crate) fn start(&self, names: &[String], call: &Call<'_>) -> Result<(), EffectError> {
         self.jobs("start", "StartUnit", names, call)
     }
 
     /// Stops them and waits until nothing of them runs.
     pub(super) fn stop(&self, names: &[String], call: &Call<'_>) -> Result<(), EffectError> {
         self.jobs("stop", "StopUnit", names, call)
+    }
+
+    /// Has it read its configuration anew and waits until its own command for that has ended well.
+    pub(crate) fn reload(&self, name: &str, call: &Call<'_>) -> Result<(), EffectError> {
+        self.jobs("reload", "ReloadUnit", &[name.to_owned()], call)
     }
 
     /// Forgets that it failed, and how often it was started.

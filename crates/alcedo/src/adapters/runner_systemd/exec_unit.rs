@@ -3,6 +3,7 @@
 
 use super::order::Order;
 use crate::adapters::exec;
+use alcedo_core::binding::Pool;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -43,7 +44,17 @@ fn find(args: &[String]) -> Result<Order, String> {
 
 /// Over what systemd says of user and home, the binding's environment.
 fn become_program(order: &Order) -> String {
+    if let Some(pool) = &order.pool
+        && let Err(error) = write_configuration(pool)
+    {
+        return format!("write {}: {error}", pool.file.display());
+    }
     let error = exec::replace(&order.argv, &order.env, &order.dir);
     let program = order.argv.first().map_or("", String::as_str);
     format!("start `{program}` in {}: {error}", order.dir.display())
+}
+
+/// Beside the pool's socket, in a directory of this boot. What ended may have left its socket there.
+fn write_configuration(pool: &Pool) -> std::io::Result<()> {
+    std::fs::write(&pool.file, &pool.text)
 }

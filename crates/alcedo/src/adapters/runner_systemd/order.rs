@@ -8,7 +8,7 @@ use super::{WEB, service_of};
 use crate::engine::ports::EffectError;
 use crate::files::{sync_dir, write_atomically};
 use crate::paths;
-use alcedo_core::binding::{Binding, BindingId, Process};
+use alcedo_core::binding::{Binding, BindingId, Pool, Process};
 use alcedo_core::{AppName, ServiceName, Slot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +32,9 @@ pub(super) struct Order {
     pub(super) argv: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) dir: PathBuf,
+    /// Of a pool of php-fpm: what is written before each start.
+    #[serde(default)]
+    pub(super) pool: Option<Pool>,
 }
 
 impl Order {
@@ -45,6 +48,7 @@ impl Order {
             argv: process.argv.clone(),
             env: process.env.clone(),
             dir: process.dir.clone(),
+            pool: process.pool.clone(),
         }
     }
 
@@ -174,6 +178,7 @@ mod tests {
             argv: vec!["bin/web".into()],
             env: BTreeMap::new(),
             dir: "/srv/shop/releases/x".into(),
+            pool: None,
         }
     }
 

@@ -29,6 +29,7 @@ pub(super) fn config() -> Config {
     };
     let service = |routes: &[&str]| c::Service {
         command: vec!["app".to_owned()],
+        php_fpm: None,
         dir: PathBuf::from("."),
         ports: None,
         stop: c::Stop {
@@ -94,6 +95,7 @@ pub(super) fn binding(id: BindingId, release: &ReleaseId, config: &Config) -> Bi
         env: BTreeMap::new(),
         dir: instance.clone(),
         address: Address::Unix(PathBuf::from(format!("/{slot}/{name}"))),
+        pool: None,
         stop: service.stop.clone(),
         routes: service.routes.clone(),
         domains: Vec::new(),

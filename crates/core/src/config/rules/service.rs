@@ -1,6 +1,7 @@
 //! Services: each can be started, each request has exactly one, each port is one process's.
 
 use super::{Rules, refuse_name};
+use crate::config::model::Runner;
 use crate::config::raw;
 use crate::config::syntax::Text;
 use crate::config::tree::{Node, Value};
@@ -24,10 +25,14 @@ impl<'a> Rules<'a> {
             if ServiceName::new(name).is_err() {
                 refuse_name(self, name, node);
             }
-            if service.command.is_none() {
-                let message = format!("`{}` has no `command`", node.key);
-                let hint = "command = \"bin/app --port {port}\"";
-                self.missing(Some(node.key_span.clone()), &message, hint);
+            match (&service.php_fpm, node.at(["php_fpm"])) {
+                (Some(pool), Some(at)) => self.php_fpm(pool, at, node, layer),
+                (None, _) | (_, None) if service.command.is_none() => {
+                    let message = format!("`{}` has no `command`", node.key);
+                    let hint = "command = \"bin/app --port {port}\"";
+                    self.missing(Some(node.key_span.clone()), &message, hint);
+                }
+                (None, _) | (_, None) => {}
             }
             if let (Some(ports), Some(node)) = (&service.ports, node.at(["ports"])) {
                 self.both_ports(ports, node);
@@ -38,6 +43,30 @@ impl<'a> Rules<'a> {
         }
         self.distinct_ports();
         self.claims();
+    }
+
+    /// A pool is started by us, listens where we say, and speaks FastCGI.
+    fn php_fpm(&mut self, pool: &raw::PhpFpm, at: &'a Node, service: &'a Node, layer: &raw::Layer) {
+        if pool.root.is_none() {
+            let message = format!("`{}` has no `root`", at.key);
+            self.missing(Some(at.key_span.clone()), &message, "root = \"public\"");
+        }
+        if let Some(command) = service.at(["command"]) {
+            let problem = format!("stands beside `{}`, which is started by itself", at.key);
+            self.refuse_key(command, &problem, "one of the two");
+        }
+        let kind = layer.router.as_ref().and_then(|router| router.kind.as_ref());
+        match kind {
+            Some(raw::RouterKind::Nginx) => {}
+            None | Some(raw::RouterKind::Embedded) => {
+                let problem = "needs a router that speaks FastCGI, and `router.kind` is `embedded`";
+                self.refuse_key(at, problem, "router.kind = \"nginx\"");
+            }
+        }
+        if let (Some(ports), Some(Runner::Systemd)) = (service.at(["ports"]), layer.runner) {
+            let problem = "is of no use: with `runner = \"systemd\"` a pool listens on a socket";
+            self.refuse_key(ports, problem, "leave it out");
+        }
     }
 
     /// The services as they stand in the file: of two that collide, the later one is shown.

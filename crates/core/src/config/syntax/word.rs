@@ -51,6 +51,26 @@ impl Syntax for FindingId {
     }
 }
 
+/// A version of PHP.
+pub(in super::super) enum PhpVersion {}
+
+impl Syntax for PhpVersion {
+    type Value = String;
+    const FORMAT: &'static str = "alcedo-php-version";
+    const WHAT: &'static str = "a version like \"8.2\"";
+
+    fn parse(text: &str) -> Result<String, Complaint> {
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if text.len() <= 8
+            && text.split_once('.').is_some_and(|(a, b)| is_number(a) && is_number(b))
+        {
+            return Ok(text.to_owned());
+        }
+        let complaint = Complaint::new(format!("has {}, which is no version of PHP", quote(text)));
+        Err(complaint.hint("its first two numbers, like \"8.2\""))
+    }
+}
+
 /// The graceful signal.
 pub(in super::super) enum Signal {}
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-fn facts(services: &[(&str, u16)]) -> BindFacts {
+pub(super) fn facts(services: &[(&str, u16)]) -> BindFacts {
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     BindFacts {
         id: BindingId::new(DeployId(42), Slot::Green),
@@ -21,6 +21,10 @@ fn facts(services: &[(&str, u16)]) -> BindFacts {
             .map(|(name, port)| (ServiceName::new(*name).expect("a name"), address(*port)))
             .collect(),
         socket_dir: PathBuf::from("/run/alcedo/shop/green"),
+        php_fpm: BTreeMap::from([(
+            ServiceName::new("web").expect("a name"),
+            PathBuf::from("/usr/sbin/php-fpm8.2"),
+        )]),
         inherited: BTreeMap::from([
             ("PATH".to_owned(), "/usr/bin".to_owned()),
             ("HOME".to_owned(), "/home/shop".to_owned()),

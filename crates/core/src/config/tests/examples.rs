@@ -19,9 +19,6 @@ health.path     = "/up"
 router.kind     = "nginx"
 router.domains  = ["shop.example"]
 "#), @r#"
-    alcedo.toml:9: `web.php_fpm` is not in this version
-      9 | web.php_fpm     = { root = "public", children = 4 }
-        |     ^^^^^^^ this version: `web.command` starts a server
     alcedo.toml:10: `workers` is not in this version
       10 | workers.queue   = { command = "php artisan queue:work" }
          | ^^^^^^^
@@ -101,9 +98,12 @@ fn whole_interface_is_known_or_named_as_later() {
     alcedo.toml:27: `web` and `services` are both there
       27 | [web]                                 # one web process; short for [services.web]
          |  ^^^ [web] is short for [services.web]
-    alcedo.toml:29: `web.php_fpm` is not in this version
+    alcedo.toml:28: `web.command` stands beside `web.php_fpm`, which is started by itself
+      28 | command     = "venv/bin/gunicorn --bind 127.0.0.1:{port} main:app"  # example. Also {soc…
+         | ^^^^^^^ one of the two
+    alcedo.toml:29: `web.php_fpm` needs a router that speaks FastCGI, and `router.kind` is `embedded`
       29 | php_fpm     = { root = "public", children = 4, version = "8.3" }    # example, instead o…
-         | ^^^^^^^ this version: `web.command` starts a server
+         | ^^^^^^^ router.kind = "nginx"
     alcedo.toml:30: `web.container_port` is not in this version
       30 | container_port = 8000                 # example, compose; `service = "web"` when the nam…
          | ^^^^^^^^^^^^^^ this version: `web.command` starts a server

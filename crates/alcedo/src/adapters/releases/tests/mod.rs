@@ -208,6 +208,7 @@ fn web(command: &str) -> (ServiceName, Service) {
     let second = Duration::from_secs(1);
     let service = Service {
         command: command.split(' ').map(str::to_owned).collect(),
+        php_fpm: None,
         dir: PathBuf::from("."),
         ports: None,
         stop: Stop {
