@@ -10,6 +10,7 @@
 //! | `POST /v1/apps/APP/rollback` | [`RollbackCall`] → [`Accepted`] |
 //! | `POST /v1/apps/APP/promote`, `/abort`, `/resolve`, `/retire` | [`VerbCall`] → [`Accepted`] |
 //! | `POST /v1/apps/APP/pin` | [`PinCall`] → [`Accepted`] |
+//! | `POST /v1/apps/APP/preview` | [`PreviewCall`] → [`Preview`] |
 //! | `POST /v1/apps/APP/prune` | [`PruneCall`] → `prune --json` |
 //! | `GET  /v1/apps/APP/events?deploy=N&since=SEQ&follow=true` | lines of [`Line`], chunked; ends after the deploy's `ended` |
 //! | `GET  /v1/apps/APP/history`, `/releases` | `history --json`, `releases --json` |
@@ -163,6 +164,29 @@ pub(crate) struct PinCall {
     pub(crate) release: String,
     /// Keep it from now on; `false`: no longer.
     pub(crate) pinned: bool,
+}
+
+/// `preview`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PreviewCall {
+    /// Ends every link instead.
+    #[serde(default)]
+    pub(crate) off: bool,
+}
+
+/// `preview --json`: a way to the slot without traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Preview {
+    /// A link that makes a cookie; `None`: links were ended.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// The slot.
+    pub(crate) slot: Slot,
+    /// What it runs.
+    pub(crate) release: ReleaseId,
+    /// When the link ends, RFC 3339 UTC.
+    #[serde(default)]
+    pub(crate) expires_at: Option<String>,
 }
 
 /// A call that changes something was accepted.

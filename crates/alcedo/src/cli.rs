@@ -169,6 +169,9 @@ pub(crate) enum Verb {
     /// Make this host start alcedo at boot
     #[command(before_help = verbs::SETUP, help_template = TEMPLATE)]
     Setup(SetupArgs),
+    /// Look at the slot without traffic: a link for you alone, good for an hour
+    #[command(before_help = verbs::PREVIEW, help_template = TEMPLATE)]
+    Preview(PreviewArgs),
     /// A deploy, a bad release and a rollback of a built-in app under load, in a private directory
     #[command(before_help = verbs::DEMO, help_template = TEMPLATE)]
     Demo(DemoArgs),

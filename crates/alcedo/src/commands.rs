@@ -14,6 +14,7 @@ mod key;
 mod logs;
 mod names;
 mod plan;
+mod preview;
 mod processes;
 mod promote;
 mod prune;
@@ -70,6 +71,7 @@ fn run(cli: Cli) -> u8 {
         | Verb::History(_)
         | Verb::Releases(_)
         | Verb::Logs(_)
+        | Verb::Preview(_)
         | Verb::Retire
         | Verb::Prune(_)
         | Verb::Config(_)
@@ -116,6 +118,7 @@ fn verb(session: &mut Session, verb: Verb) -> anyhow::Result<u8> {
         Verb::History(args) => history::run(session, &args),
         Verb::Releases(args) => releases::run(session, &args),
         Verb::Logs(args) => logs::run(session, &args),
+        Verb::Preview(args) => preview::run(session, &args),
         Verb::Retire => retire::run(session),
         Verb::Prune(args) => prune::run(session, &args),
         Verb::Config(args) => config::run(session, &args),
@@ -143,6 +146,7 @@ fn host_verb(verb: &Verb) -> &'static str {
         Verb::History(_) => "history",
         Verb::Releases(_) => "releases",
         Verb::Logs(_) => "logs",
+        Verb::Preview(_) => "preview",
         Verb::Retire => "retire",
         Verb::Prune(_) => "prune",
         Verb::Config(_) => "config",
@@ -171,6 +175,7 @@ fn ends_with_a_line(verb: &Verb) -> bool {
         | Verb::Status(_)
         | Verb::Releases(_)
         | Verb::Logs(_)
+        | Verb::Preview(_)
         | Verb::Retire
         | Verb::Prune(_)
         | Verb::Config(_)

@@ -9,15 +9,15 @@ mod bridge;
 pub(crate) mod greeting;
 mod request;
 mod rights;
+mod tunnel;
 
-use crate::adapters::clock;
 use crate::api::{API_VERSION, Failed};
 use crate::cli::HostArgs;
 use crate::engine::order::chain;
 use crate::paths::Paths;
 use crate::supervise;
 use greeting::Greeting;
-use request::Request;
+use request::{Request, Verb};
 use rights::Rights;
 use std::ffi::OsString;
 use std::io::Write;
@@ -33,8 +33,22 @@ const START_LIMIT: Duration = Duration::from_secs(15);
 /// Serves one connection. 0 when the client has ended it, 1 when it was refused.
 pub(crate) fn main(args: &HostArgs) -> u8 {
     let asked = std::env::var_os(ASKED);
-    match admitted(args, asked.as_ref()).and_then(|rights| ready().map(|paths| (rights, paths))) {
-        Ok((rights, paths)) => serve(rights, &paths),
+    let admitted = admitted(args, asked.as_ref());
+    match admitted.and_then(|admitted| ready().map(|paths| (admitted, paths))) {
+        Ok(((_, Request { verb: Verb::Tunnel, app }), paths)) => match tunnel::find(app, &paths) {
+            Ok(address) => {
+                greet(None);
+                ended(tunnel::serve(&address))
+            }
+            Err(failed) => {
+                refuse(&failed);
+                1
+            }
+        },
+        Ok(((rights, _), paths)) => {
+            greet(None);
+            ended(bridge::serve(rights, &paths))
+        }
         Err(failed) => {
             refuse(&failed);
             1
@@ -43,7 +57,7 @@ pub(crate) fn main(args: &HostArgs) -> u8 {
 }
 
 /// What the one at the other end may do, when it may do what it asks for.
-fn admitted(args: &HostArgs, asked: Option<&OsString>) -> Result<Rights, Failed> {
+fn admitted(args: &HostArgs, asked: Option<&OsString>) -> Result<(Rights, Request), Failed> {
     let request = match (&args.words[..], asked) {
         ([], Some(asked)) if args.verbs.is_none() => {
             let _ = asked;
@@ -60,7 +74,7 @@ fn admitted(args: &HostArgs, asked: Option<&OsString>) -> Result<Rights, Failed>
     };
     let rights = Rights::of(args)?;
     rights.check(&request)?;
-    Ok(rights)
+    Ok((rights, request))
 }
 
 /// Makes sure that a daemon runs.
@@ -77,14 +91,11 @@ fn revive(paths: &Paths) -> Result<(), String> {
     supervise::ensure_running(paths, &exe, START_LIMIT).map_err(|error| chain(&error))
 }
 
-fn serve(rights: Rights, paths: &Paths) -> u8 {
-    greet(None);
-    let begun = clock::now();
-    match bridge::serve(rights, paths) {
+fn ended(served: std::io::Result<()>) -> u8 {
+    match served {
         Ok(()) => 0,
         Err(error) => {
-            let lasted = clock::now().since(begun).as_secs();
-            complain(&format!("alcedo host: the connection ended after {lasted} s: {error}"));
+            complain(&format!("alcedo host: the connection broke: {error}"));
             1
         }
     }

@@ -10,12 +10,14 @@ mod follow;
 mod lines;
 mod program;
 pub(crate) mod ssh;
+mod tunnel;
 mod upload;
 
 pub(crate) use client::{CallError, Client};
 pub(crate) use door::Door;
 pub(crate) use follow::{Follow, Heard};
 pub(crate) use lines::{Lines, Next};
+pub(crate) use tunnel::{Tunnel, to_slot};
 pub(crate) use upload::{SendError, Sending, Told, send, tell};
 
 #[cfg(test)]

@@ -38,6 +38,16 @@ pub(crate) fn php_fpm(version: Option<&str>) -> Option<PathBuf> {
 }
 
 impl Machine for ThisMachine {
+    fn token(&self) -> Result<String, EffectError> {
+        let mut bytes = [0; 32];
+        let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| EffectError::failed("ask the kernel for random bytes", error))?;
+        if filled < bytes.len() {
+            return Err(EffectError::failed("ask the kernel for random bytes", "too few"));
+        }
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     fn memory_available_bytes(&self) -> u64 {
         let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kib = text.lines().find_map(|line| {

@@ -116,6 +116,24 @@ impl Router for EmbeddedRouter {
         Ok(all.into_iter().map(one).collect())
     }
 
+    fn admit(
+        &self,
+        app: &AppName,
+        binding: &Binding,
+        token: &str,
+        lifetime: Duration,
+    ) -> Result<(), EffectError> {
+        let mut client = self.client()?;
+        let admitted =
+            client.admit(app.as_str(), target(binding), token, lifetime.as_secs(), LIMIT);
+        admitted.map_err(|e| failed("make a link", &e))
+    }
+
+    fn end_passes(&self, app: &AppName) -> Result<(), EffectError> {
+        let ended = self.client()?.end_passes(app.as_str(), LIMIT);
+        ended.map_err(|e| failed("end the links", &e))
+    }
+
     fn entrances_taken(&self, app: &AppName, config: &Config) -> Vec<EntranceTaken> {
         // A proxy that cannot be asked is told of elsewhere.
         let Ok(mut client) = self.client() else { return Vec::new() };

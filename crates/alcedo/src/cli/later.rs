@@ -17,10 +17,6 @@ pub(crate) enum Refused {
 /// Verbs of a later version, each with what does a part of it today.
 const LATER: &[(&str, Option<&str>)] = &[
     ("init", Some("an alcedo.toml needs app and web.command; `alcedo schema` has every key")),
-    (
-        "preview",
-        Some("alcedo deploy --stage, then ask the new slot's own address (alcedo status --json)"),
-    ),
     ("run", None),
     ("secrets", Some("[shared] files carry them: shared.files = [\".env\"]")),
     ("contract", None),
@@ -93,6 +89,7 @@ pub(super) fn flag(cli: &Cli) -> Option<Failed> {
         | Verb::Releases(_)
         | Verb::Logs(_)
         | Verb::Retire
+        | Verb::Preview(_)
         | Verb::Prune(_)
         | Verb::Config(_)
         | Verb::Demo(_)

@@ -77,6 +77,11 @@ pub(super) const SETUP: &str = "Examples:
   sudo alcedo setup --purge    these go as well; asks for the app's name
   alcedo setup --user          start daemon and proxy at boot, without root";
 
+pub(super) const PREVIEW: &str = "Examples:
+  alcedo preview               after alcedo deploy --stage: a link on your own domain
+  alcedo preview --tunnel      the same on a port of this machine
+  alcedo preview --off         no link is good any more";
+
 pub(super) const DEMO: &str = "Examples:
   alcedo demo                  under two minutes; leaves nothing behind
   alcedo demo --keep           leave it running and print its addresses
@@ -287,6 +292,17 @@ pub(crate) struct SetupArgs {
     /// The program that units start, instead of this one
     #[arg(long, value_name = "FILE", conflicts_with = "user")]
     pub(crate) binary: Option<PathBuf>,
+}
+
+/// `preview`.
+#[derive(Debug, Args)]
+pub(crate) struct PreviewArgs {
+    /// Open it on a port of this machine, for as long as this runs, instead of a link
+    #[arg(long)]
+    pub(crate) tunnel: bool,
+    /// End every link
+    #[arg(long, conflicts_with = "tunnel")]
+    pub(crate) off: bool,
 }
 
 /// `demo`.

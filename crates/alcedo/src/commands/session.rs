@@ -75,23 +75,30 @@ impl Session {
     /// A client of the daemon that has the app: this machine's, or that of `host`. Connects, and starts a daemon, when it
     /// is first needed.
     pub(crate) fn client(&self, app: Option<&App>) -> anyhow::Result<Client> {
-        let host = self.machine(app)?;
+        let door = match self.door(app, self.verb)? {
+            Some(door) => door,
+            None => here()?,
+        };
+        Client::new(door).context("start a runtime")
+    }
+
+    /// The way to `alcedo host VERB APP` on another machine; `None`: it is this one.
+    pub(crate) fn door(&self, app: Option<&App>, verb: &str) -> anyhow::Result<Option<Door>> {
         let words = || {
             let name = app.map(|app| app.name.to_string());
-            let fixed = ["alcedo", "host", self.verb].map(str::to_owned);
+            let fixed = ["alcedo", "host", verb].map(str::to_owned);
             fixed.into_iter().chain(name).collect::<Vec<_>>()
         };
-        let door = match host {
-            HostAddress::Local => here()?,
+        Ok(match self.machine(app)? {
+            HostAddress::Local => None,
             HostAddress::Ssh(address) => {
-                Door::Program(ssh::program(address, words(), Keys::from_env()))
+                Some(Door::Program(ssh::program(address, words(), Keys::from_env())))
             }
             HostAddress::Exec(argv) => {
                 let shown = HostAddress::Exec(argv.clone()).to_string();
-                Door::Program(ssh::other(shown, argv, words()))
+                Some(Door::Program(ssh::other(shown, argv, words())))
             }
-        };
-        Client::new(door).context("start a runtime")
+        })
     }
 
     /// Where it is done: `--host` and `ALCEDO_HOST`, else `host` of the file, else here.

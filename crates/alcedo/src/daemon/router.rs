@@ -11,6 +11,7 @@ use alcedo_core::binding::{Binding, BindingId};
 use alcedo_core::config::{Config, RouterKind};
 use alcedo_core::lint::Finding;
 use alcedo_core::nginx::Upstream;
+use std::time::Duration;
 
 /// Every router of this host.
 pub(super) struct Routers {
@@ -88,6 +89,20 @@ impl Router for Routers {
 
     fn traffic(&self, app: &AppName) -> Result<Vec<Traffic>, EffectError> {
         self.of(app).traffic(app)
+    }
+
+    fn admit(
+        &self,
+        app: &AppName,
+        binding: &Binding,
+        token: &str,
+        lifetime: Duration,
+    ) -> Result<(), EffectError> {
+        self.of(app).admit(app, binding, token, lifetime)
+    }
+
+    fn end_passes(&self, app: &AppName) -> Result<(), EffectError> {
+        self.of(app).end_passes(app)
     }
 
     fn entrances_taken(&self, app: &AppName, config: &Config) -> Vec<EntranceTaken> {

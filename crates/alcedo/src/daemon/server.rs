@@ -101,6 +101,7 @@ fn routes(host: Host) -> Router {
         .route("/v1/apps/{app}/resolve", post(resolve))
         .route("/v1/apps/{app}/retire", post(retire))
         .route("/v1/apps/{app}/pin", post(pin))
+        .route("/v1/apps/{app}/preview", post(preview))
         .route("/v1/apps/{app}/prune", post(prune))
         .route("/v1/apps/{app}/events", get(follow))
         .route("/v1/apps/{app}/history", get(history))
@@ -256,6 +257,14 @@ async fn pin(
     Json(call): Json<PinCall>,
 ) -> Answer<Accepted> {
     ask(&host, &app, false, |reply| Mail::Pin(call, reply)).await.map(Json)
+}
+
+async fn preview(
+    State(host): State<Host>,
+    Path(app): Path<String>,
+    Json(call): Json<PreviewCall>,
+) -> Answer<Preview> {
+    ask(&host, &app, false, |reply| Mail::Preview(call, reply)).await.map(Json)
 }
 
 async fn prune(

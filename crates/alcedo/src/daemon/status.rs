@@ -352,9 +352,5 @@ fn lock(state: &AppState) -> Value {
 
 /// The wall clock so many milliseconds from now.
 fn later(world: &World, ms: u64) -> String {
-    let now: Result<jiff::Timestamp, _> = world.clock.wall().parse();
-    let at = now.ok().and_then(|now| {
-        now.checked_add(jiff::SignedDuration::try_from(Duration::from_millis(ms)).ok()?).ok()
-    });
-    at.map_or_else(String::new, |at| at.to_string())
+    world.clock.wall_in(Duration::from_millis(ms))
 }

@@ -4,7 +4,9 @@ use super::drive::{Driven, Engine};
 use super::guard::Pruned;
 use super::order::{Ordered, Places};
 use super::ports::{Cancel, Millis};
-use crate::api::{Accepted, ConfigText, DeployCall, Failed, PinCall, RollbackCall, VerbCall};
+use crate::api::{
+    Accepted, ConfigText, DeployCall, Failed, PinCall, Preview, PreviewCall, RollbackCall, VerbCall,
+};
 use alcedo_core::deploy::{Deploy, Stage};
 use alcedo_core::event::{Event, Failure};
 use alcedo_core::nginx::Upstream;
@@ -44,6 +46,8 @@ pub(crate) enum Mail {
     Retire(VerbCall, Reply<Accepted>),
     /// Keeps a release from being removed, or no longer.
     Pin(PinCall, Reply<Accepted>),
+    /// A way to the slot without traffic.
+    Preview(PreviewCall, Reply<Preview>),
     /// Removes old releases.
     Prune(bool, Reply<Pruned>),
     /// The daemon ends; what is under way is found again by the next one.
@@ -76,6 +80,7 @@ impl Handle {
             | Mail::Resolve(..)
             | Mail::Retire(..)
             | Mail::Pin(..)
+            | Mail::Preview(..)
             | Mail::Prune(..)
             | Mail::Stop => false,
         };
@@ -260,6 +265,9 @@ impl Actor {
             Mail::Pin(call, reply) => {
                 let accepted = self.once(&call.operation.clone(), |me| me.pin(&call));
                 reply.send(accepted).ok();
+            }
+            Mail::Preview(call, reply) => {
+                reply.send(self.engine.preview(&call)).ok();
             }
             Mail::Prune(dry_run, reply) => {
                 let pruned = self.engine.prune(dry_run).map_err(Failed::engine);

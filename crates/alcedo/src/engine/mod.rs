@@ -12,6 +12,7 @@ pub(crate) mod observe;
 pub(crate) mod order;
 pub(crate) mod perform;
 pub(crate) mod ports;
+mod preview;
 pub(crate) mod unwind;
 pub(crate) mod words;
 

@@ -273,6 +273,7 @@ impl Engine {
             path: path.to_owned(),
             host: entrance.host.clone(),
             headers: BTreeMap::new(),
+            root: None,
             timeout: Duration::from_secs(30),
         };
         let answer = self.world.probe.get(&request, call)?;

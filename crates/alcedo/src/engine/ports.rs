@@ -214,6 +214,27 @@ pub(crate) trait Router: Send + Sync {
     /// Counters for each target that the router still knows.
     fn traffic(&self, app: &AppName) -> Result<Vec<Traffic>, EffectError>;
 
+    /// Lets whoever shows the token reach the binding, though it has no traffic: until the time is over, the next switch,
+    /// or the router's end. [`PASS_PATH`] and the token make a cookie of it.
+    fn admit(
+        &self,
+        app: &AppName,
+        _binding: &Binding,
+        _token: &str,
+        _lifetime: Duration,
+    ) -> Result<(), EffectError> {
+        Err(EffectError::Failed {
+            what: format!("make a link to the slot of {app} without traffic"),
+            detail: "this router has none in this version".to_owned(),
+            hint: Some("alcedo preview --tunnel".to_owned()),
+        })
+    }
+
+    /// No token is good any more.
+    fn end_passes(&self, _app: &AppName) -> Result<(), EffectError> {
+        Ok(())
+    }
+
     /// What it has to answer for this app and cannot, because somebody else has it.
     fn entrances_taken(&self, _app: &AppName, _config: &Config) -> Vec<EntranceTaken> {
         Vec::new()
@@ -237,6 +258,9 @@ pub(crate) trait Router: Send + Sync {
     /// The base URL through the router's own listener, for verification: address to connect to and Host to send.
     fn entrance(&self, app: &AppName, config: &Config) -> Result<Entrance, EffectError>;
 }
+
+/// Where a token of [`Router::admit`] is made a cookie, on the app's own domains.
+pub(crate) const PASS_PATH: &str = "/.alcedo/preview/";
 
 /// An address that an app is to be reached at and that is somebody else's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -402,6 +426,15 @@ pub(crate) trait Clock: Send + Sync {
     /// Wall clock, RFC 3339 UTC with milliseconds: for people, never for decisions.
     fn wall(&self) -> String;
 
+    /// The wall clock as it will be, for people.
+    fn wall_in(&self, from_now: Duration) -> String {
+        let now: Result<jiff::Timestamp, _> = self.wall().parse();
+        let later = now
+            .ok()
+            .and_then(|now| now.checked_add(jiff::SignedDuration::try_from(from_now).ok()?).ok());
+        later.map_or_else(String::new, |at| at.to_string())
+    }
+
     /// The boot that the boot clock counts in.
     fn boot(&self) -> String;
 
@@ -416,6 +449,9 @@ pub(crate) trait Machine: Send + Sync {
 
     /// Free bytes for this user on the file system of `path` (or its nearest existing parent).
     fn disk_available_bytes(&self, path: &std::path::Path) -> u64;
+
+    /// 256 random bits in letters and digits, that nobody can guess.
+    fn token(&self) -> Result<String, EffectError>;
 
     /// The php-fpm of this version, or the newest; `None`: there is none.
     fn php_fpm(&self, _version: Option<&str>) -> Option<PathBuf> {

@@ -43,6 +43,7 @@ verbs! {
     History = "history",
     Logs = "logs",
     Plan = "plan",
+    Preview = "preview",
     Promote = "promote",
     Prune = "prune",
     Releases = "releases",
@@ -50,6 +51,7 @@ verbs! {
     Retire = "retire",
     Rollback = "rollback",
     Status = "status",
+    Tunnel = "tunnel",
 }
 
 impl Verb {

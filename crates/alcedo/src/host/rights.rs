@@ -30,6 +30,7 @@ pub(super) enum Call {
     Retire,
     Prune,
     Pin,
+    Preview,
     Events,
     History,
     Releases,
@@ -132,6 +133,7 @@ impl Rights {
             | Call::Retire
             | Call::Prune
             | Call::Pin
+            | Call::Preview
             | Call::Events
             | Call::History
             | Call::Releases
@@ -185,6 +187,7 @@ impl Call {
             "retire" => (Self::Retire, Method::POST),
             "prune" => (Self::Prune, Method::POST),
             "pin" => (Self::Pin, Method::POST),
+            "preview" => (Self::Preview, Method::POST),
             "events" => (Self::Events, Method::GET),
             "history" => (Self::History, Method::GET),
             "releases" => (Self::Releases, Method::GET),
@@ -234,8 +237,9 @@ fn grants(verb: Verb) -> &'static [Call] {
         Verb::Abort => &[Call::Status, Call::Abort, Call::Events, Call::Logs],
         Verb::Resolve => &[Call::Status, Call::Resolve],
         Verb::Retire => &[Call::Status, Call::Retire],
+        Verb::Preview => &[Call::Status, Call::Preview],
         Verb::Prune => &[Call::Status, Call::Prune, Call::Pin],
-        Verb::Status => &[Call::Status],
+        Verb::Status | Verb::Tunnel => &[Call::Status],
         Verb::History => &[Call::Status, Call::History, Call::Events],
         Verb::Releases => &[Call::Status, Call::Releases],
         Verb::Logs => &[Call::Status, Call::Logs],

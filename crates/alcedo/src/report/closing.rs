@@ -256,7 +256,11 @@ fn unfinished(track: &Track, stop: Stop, around: &Around<'_>) -> Vec<String> {
         Stop::AtGate => {
             let slot = track.brings().map_or("the new slot", |(slot, _)| slot.as_str());
             let (go, no) = (command("promote", around.flags), command("abort", around.flags));
-            vec![format!("Waiting: {slot} is ready and has no traffic. Go: {go}   Give up: {no}")]
+            let see = command("preview", around.flags);
+            vec![
+                format!("Waiting: {slot} is ready and has no traffic. See it: {see}"),
+                format!("Go: {go}   Give up: {no}"),
+            ]
         }
         Stop::Detached => vec![format!("{id} goes on by itself. Join it: {join}")],
         Stop::Interrupted if track.switched => vec![format!(

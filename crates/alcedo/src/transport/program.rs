@@ -66,6 +66,9 @@ pub(crate) struct Silence {
     pub(crate) complaint: String,
 }
 
+/// Its stdout and stdin.
+pub(super) type Line = tokio::io::Join<BufReader<pipe::Receiver>, pipe::Sender>;
+
 type Start = Box<dyn Fn() -> io::Result<Started>>;
 type Explain = Box<dyn Fn(&Silence) -> Reason>;
 
@@ -92,6 +95,31 @@ impl Program {
 
     /// Starts it and returns the connection with what the other end said first. What was running is ended.
     pub(super) async fn connect(&self) -> Result<(Sender, Greeting), Tried> {
+        let (io, greeting) = self.open().await?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(WINDOW_BYTES);
+        builder.initial_connection_window_size(WINDOW_BYTES);
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(broke)?;
+        tokio::spawn(async move {
+            // Its end shows in the requests on it.
+            let _ = connection.await;
+        });
+        Ok((Sender::Many(sender), greeting))
+    }
+
+    /// Starts it and returns what comes after its greeting as it is.
+    pub(super) async fn raw(&self) -> io::Result<Line> {
+        match self.open().await {
+            Ok((_, Greeting { refused: Some(failed), .. })) => {
+                Err(io::Error::other(failed.message))
+            }
+            Ok((line, _)) => Ok(line),
+            Err(Tried::Broke(seen)) => Err(io::Error::other(seen)),
+            Err(Tried::Final(error)) => Err(io::Error::other(error)),
+        }
+    }
+
+    async fn open(&self) -> Result<(Line, Greeting), Tried> {
         let started = (self.start)().map_err(|error| self.unreachable(error.to_string()))?;
         let name = started.argv.first().cloned().unwrap_or_default();
         let (piped, pipes) = start_piped(&started.argv, &SECRET)
@@ -107,16 +135,8 @@ impl Program {
             Ok(Ok(None) | Err(_)) | Err(_) => return Err(self.silent(complaint).await),
         };
         self.was_there.set(true);
-        let io = tokio::io::join(reader, pipe::Sender::from_owned_fd(stdin).map_err(broke)?);
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.initial_stream_window_size(WINDOW_BYTES);
-        builder.initial_connection_window_size(WINDOW_BYTES);
-        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(broke)?;
-        tokio::spawn(async move {
-            // Its end shows in the requests on it.
-            let _ = connection.await;
-        });
-        Ok((Sender::Many(sender), greeting))
+        let writer = pipe::Sender::from_owned_fd(stdin).map_err(broke)?;
+        Ok((tokio::io::join(reader, writer), greeting))
     }
 
     async fn silent(&self, complaint: Complaint) -> Tried {

@@ -41,7 +41,7 @@ fn verbs_with_nothing_to_do_say_so() {
     app.until_quiet();
     says(&app.alcedo(&["abort"]), 2, &[]);
     says(&app.alcedo(&["promote"]), 2, &[]);
-    says(&app.alcedo(&["preview"]), 2, &["not in this version"]);
+    says(&app.alcedo(&["preview"]), 2, &["runs nothing", "alcedo deploy --stage"]);
 }
 
 #[test]

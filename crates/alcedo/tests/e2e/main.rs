@@ -17,6 +17,7 @@ mod hosts;
 mod losses;
 mod nginx;
 mod powercut;
+mod preview;
 mod releases;
 mod ssh;
 mod starts;

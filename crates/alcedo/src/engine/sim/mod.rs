@@ -516,6 +516,10 @@ impl Clock for SimHost {
 }
 
 impl Machine for SimHost {
+    fn token(&self) -> Result<String, EffectError> {
+        Ok("0".repeat(64))
+    }
+
     fn memory_available_bytes(&self) -> u64 {
         1 << 40
     }

@@ -188,7 +188,8 @@ fn waiting_detached_and_stuck_each_say_what_to_type() {
     ]);
     let stuck = last_words(stuck, Stop::Over, Asked::Deploy, " -a api", &[]);
     assert_snapshot!([waiting, detached, stuck].join("\n\n"), @r#"
-    Waiting: green is ready and has no traffic. Go: alcedo promote   Give up: alcedo abort
+    Waiting: green is ready and has no traffic. See it: alcedo preview
+    Go: alcedo promote   Give up: alcedo abort
     Live: blue r20261119-170211-9f3c21a, unchanged
     (exit 75)
 
@@ -231,7 +232,7 @@ fn errors_of_every_kind_say_what_to_type() {
             .hint("wait for it: --wait-lock 15m"),
         Failed::usage("nothing is under way").hint("alcedo history"),
         Failed::usage("no app called x on this host").hint("alcedo status"),
-        Failed::new("not-in-this-version", "`alcedo preview` is not in this version", 2),
+        Failed::new("not-in-this-version", "`alcedo debug` is not in this version", 2),
     ];
     let text: Vec<String> =
         failures.iter().map(|failed| error::lines(failed, " -a x").join("\n")).collect();
@@ -243,7 +244,7 @@ fn errors_of_every_kind_say_what_to_type() {
     Hint:  alcedo history -a x
     No app called x on this host
     Hint:  alcedo status
-    `alcedo preview` is not in this version
+    `alcedo debug` is not in this version
     {"error":{"code":"locked","file":null,"hint":"wait for it: --wait-lock 15m","line":null,"message":"locked by ana since 20:14 CET: r1 is being judged"}}
     "#);
 }
