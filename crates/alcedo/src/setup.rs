@@ -4,7 +4,7 @@
 //!
 //! Structure only: nothing here knows a release or a slot's state. What nginx needs besides is a [`Site`].
 
-mod accounts;
+pub(crate) mod accounts;
 mod app;
 mod apply;
 mod host;

@@ -39,7 +39,7 @@ pub(crate) fn php_fpm(version: Option<&str>) -> Option<PathBuf> {
 
 impl Machine for ThisMachine {
     fn token(&self) -> Result<String, EffectError> {
-        let mut bytes = [0; 32];
+        let mut bytes = [0; 16];
         let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
             .map_err(|error| EffectError::failed("ask the kernel for random bytes", error))?;
         if filled < bytes.len() {

@@ -112,8 +112,10 @@ fn key(words: &[String]) -> Failed {
 }
 
 fn setup(args: &super::SetupArgs) -> Option<Failed> {
-    let form =
-        [("--user --dry-run", args.user && args.dry_run), ("--rename", args.rename.is_some())];
+    let form = [
+        ("--user --dry-run", args.user && args.dry_run && !args.remove),
+        ("--rename", args.rename.is_some()),
+    ];
     if let Some((name, _)) = form.iter().find(|(_, given)| *given) {
         return Some(not_here(&format!("alcedo setup {name}"), Some("alcedo setup --help")));
     }

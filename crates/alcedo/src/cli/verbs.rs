@@ -74,6 +74,7 @@ pub(super) const SETUP: &str = "Examples:
   alcedo setup --dry-run       users, units and rules for this host and this app: the diff of each
   sudo alcedo setup            do it
   sudo alcedo setup --remove   take it back; releases and shared files stay
+  alcedo setup --user --remove stop everything of yours; releases stay
   sudo alcedo setup --purge    these go as well; asks for the app's name
   alcedo setup --user          start daemon and proxy at boot, without root";
 

@@ -264,7 +264,7 @@ pub(crate) fn by() -> String {
         };
     }
     let user = var("GITLAB_USER_LOGIN").or_else(|| var("USER")).or_else(|| var("LOGNAME"));
-    user.unwrap_or_else(|| format!("user {}", rustix::process::geteuid().as_raw()))
+    user.unwrap_or_else(|| crate::setup::accounts::name(rustix::process::geteuid().as_raw()))
 }
 
 /// Unique to a call: this process, this moment, this number.

@@ -2,6 +2,7 @@
 
 mod remove;
 mod site;
+mod user;
 
 use super::session::Session;
 use crate::adapters::clock;
@@ -11,7 +12,6 @@ use crate::cli::SetupArgs;
 use crate::paths::Paths;
 use crate::report::ended::exit;
 use crate::setup::{self, Pending, SetupError, Site, SiteStep};
-use crate::setup_user::{Boot, SetupUser};
 use alcedo_core::AppName;
 use alcedo_core::config::Config;
 use anyhow::Context;
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Runs `setup`.
 pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8> {
     if args.user {
-        return user(session, args);
+        return user::run(session, args);
     }
     let is_root = rustix::process::geteuid().is_root();
     if !is_root && !args.dry_run {
@@ -181,23 +181,4 @@ fn refused(error: SetupError) -> anyhow::Error {
         Some(hint) => failed.hint(hint).into(),
         None => failed.into(),
     }
-}
-
-fn user(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8> {
-    let exe = std::env::current_exe().context("find this program")?;
-    let setup = SetupUser::new(exe);
-    let boot = if args.remove {
-        setup.remove()?;
-        setup.describe()?
-    } else {
-        setup.install()?
-    };
-    let done = args.remove || !matches!(boot, Boot::Nothing { .. });
-    if session.json() {
-        session.print_json(&json!({ "ok": done, "text": boot.to_string() }));
-    } else {
-        session.reporter.words(&format!("alcedo {boot}."));
-        session.reporter.words("Privileges used: none beyond your own.");
-    }
-    Ok(if done { exit::DONE } else { exit::FAILED })
 }

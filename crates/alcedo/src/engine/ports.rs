@@ -450,7 +450,7 @@ pub(crate) trait Machine: Send + Sync {
     /// Free bytes for this user on the file system of `path` (or its nearest existing parent).
     fn disk_available_bytes(&self, path: &std::path::Path) -> u64;
 
-    /// 256 random bits in letters and digits, that nobody can guess.
+    /// 128 random bits in letters and digits, that nobody can guess.
     fn token(&self) -> Result<String, EffectError>;
 
     /// The php-fpm of this version, or the newest; `None`: there is none.

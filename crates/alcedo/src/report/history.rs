@@ -125,7 +125,7 @@ fn way(release: &ReleaseView, target: Option<&str>, flags: &str) -> String {
     }
     let takes = expected(way.expected_ms);
     if target == Some(release.release.as_str()) {
-        format!("{takes}      <- alcedo rollback{flags}")
+        format!("{takes}  <- alcedo rollback{flags}")
     } else {
         takes
     }

@@ -13,7 +13,7 @@ pub(super) fn gid(name: &str) -> Option<u32> {
 }
 
 /// The name of a user, or the number.
-pub(super) fn name(uid: u32) -> String {
+pub(crate) fn name(uid: u32) -> String {
     let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let wanted = uid.to_string();
     let line = text.lines().find(|line| line.split(':').nth(2) == Some(wanted.as_str()));

@@ -118,3 +118,22 @@ fn an_abort_returns_when_its_deploy_has_ended() {
     app.deploy();
     assert_ne!(app.active().1, one);
 }
+
+#[test]
+fn user_without_root_takes_everything_back_and_keeps_the_releases() {
+    let app = App::live();
+    app.until_quiet();
+    let (_, one) = app.active();
+    let removal = ["setup", "--user", "--remove"];
+    says(&app.alcedo(&removal), 2, &["this stops web", "alcedo setup --user --remove -y"]);
+    let dry = [&removal[..], &["--dry-run"]].concat();
+    says(&app.alcedo(&dry), 0, &["web: would be stopped"]);
+    assert_eq!(app.active().1, one);
+    let really = [&removal[..], &["-y"]].concat();
+    says(&app.alcedo(&really), 0, &["web: stopped", "daemon and proxy: stopped", "kept: releases"]);
+    assert!(app.home.processes().is_empty(), "nothing of it runs");
+    app.write("two", "", "");
+    app.deploy();
+    let kept = app.alcedo(&["releases"]).stdout;
+    assert!(kept.contains(&one), "{kept}");
+}

@@ -517,7 +517,7 @@ impl Clock for SimHost {
 
 impl Machine for SimHost {
     fn token(&self) -> Result<String, EffectError> {
-        Ok("0".repeat(64))
+        Ok("0".repeat(32))
     }
 
     fn memory_available_bytes(&self) -> u64 {

@@ -191,7 +191,7 @@ fn history_and_releases_are_tables() {
     release                    state              size   way back
     r20261120-191405-4be1c07   active, green   212 MiB   (live)
     r20261120-150201-c01d9aa   kept, bad       211 MiB   only by name
-    r20261119-170211-9f3c21a   warm, blue      210 MiB   under 1 s      <- alcedo rollback
+    r20261119-170211-9f3c21a   warm, blue      210 MiB   under 1 s  <- alcedo rollback
     r20261117-081500-51ac003   kept            210 MiB   about 6 s
     "#);
 }
