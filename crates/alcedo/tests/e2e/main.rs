@@ -17,6 +17,7 @@ mod losses;
 mod nginx;
 mod powercut;
 mod releases;
+mod setup_far;
 mod ssh;
 mod starts;
 mod systemd;

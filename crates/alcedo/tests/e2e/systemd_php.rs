@@ -44,7 +44,7 @@ fn files(version: &str) -> [(&'static str, String); 4] {
 
 fn write(vps: &Vps, version: &str, more: &str) {
     let text = format!(
-        "app = \"web\"\nrunner = \"systemd\"\nweb.php_fpm = {{ root = \"public\", children = 4 }}\n\
+        "app = \"web\"\nrunner = \"systemd\"\nsystemd.hardening = \"strict\"\nweb.php_fpm = {{ root = \"public\", children = 4 }}\n\
          router.listen = [\"127.0.0.1:8080\"]\n{SETTINGS}{more}\n"
     );
     vps.host.write(&format!("{SOURCE}/alcedo.toml"), &text).unwrap();
@@ -72,7 +72,7 @@ fn get(vps: &Vps, path: &str) -> String {
 fn pool_for_each_slot_is_deployed_twice_and_rolled_back_without_losing_a_request() {
     let Some(mut vps) = prepared() else { return };
     let run = vps.deploy();
-    says(&run, 0, &["/healthz 200", "proved by the app"]);
+    says(&run, 0, &["php-fpm with 4 children", "/healthz 200", "proved by the app"]);
     let (slot, one) = vps.active();
     assert_eq!(slot, "blue");
     assert!(get(&vps, "/style.css").contains("/* one */"));

@@ -95,14 +95,20 @@ impl NginxRouter {
         }
     }
 
-    /// What [`Router::configure`] would write, for `setup --dry-run`.
+    /// What [`Router::configure`] would write, for `setup --dry-run`; and that it could.
     pub(crate) fn propose(
         &self,
         app: &AppName,
         config: &Config,
         upstreams: &[Upstream],
     ) -> Result<Vec<FileChange>, EffectError> {
-        self.inner.at(app, |place| Ok(place.propose(config, upstreams)?.changes))
+        self.inner.at(app, |place| {
+            let site::Proposed { record, changes, .. } = place.propose(config, upstreams)?;
+            if !changes.is_empty() {
+                Master::of(&record.pid_file)?;
+            }
+            Ok(changes)
+        })
     }
 
     /// Puts an earlier generation of the site back, until the configuration asks for another one.
