@@ -3,7 +3,6 @@
 use crate::app::{App, says, served, words};
 use crate::systemd::{SOURCE, Vps};
 use serde_json::Value;
-use std::path::Path;
 use xtask::load::{Dialect, Load};
 use xtask::packages::{self, Tool};
 
@@ -144,12 +143,19 @@ fn pool_of_the_process_runner_is_switched_without_losing_a_request() {
             std::fs::write(app.dir.join(path), text).unwrap();
         }
     };
-    // nginx's workers have to get to the files that they serve.
-    let open = |path: &Path| {
+    // nginx's workers have to get to the files that they serve: where they cannot, the deploy says so.
+    let apps = app.home.path().join("apps");
+    let set_mode = |mode: u32| {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&apps, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    open(app.home.path());
+    std::fs::create_dir_all(&apps).unwrap();
+    set_mode(0o700);
+    write("zero");
+    let run = app.alcedo(&["deploy"]);
+    let said = words(&run);
+    assert!(said.contains("FAIL  verify") && said.contains("answers 404"), "{said}");
+    set_mode(0o755);
     write("one");
     app.deploy();
     let (_, one) = app.active();

@@ -395,8 +395,9 @@ impl NginxRouter {
         };
         let Err((error, was_reloaded)) = done else { return Ok(()) };
         write_selector(dir, record.form, to.other(), record.switch.generation)?;
-        if was_reloaded {
-            self.inner.nginx.reload(&record.pid_file)?;
+        // The first failure is what is told: a reload that was refused left everything as it was.
+        if was_reloaded && let Err(again) = self.inner.nginx.reload(&record.pid_file) {
+            tracing::warn!("failed to {again}: nginx keeps what it has");
         }
         Err(error)
     }
