@@ -18,6 +18,7 @@ const WITHIN_MS: std::ops::Range<u64> = 0..12;
 /// Everything has come to its end by then after a boot.
 const SOON: Duration = Duration::from_secs(60);
 const SOURCE: &str = "/opt/web";
+const CANARY: &str = "/root/canary";
 const URL: &str = "http://127.0.0.1:8080/?n=1";
 
 /// What stands between the world and the app.
@@ -80,10 +81,15 @@ impl Rig {
             }
         }
         std::thread::sleep(Duration::from_millis(fastrand::u64(WITHIN_MS)));
+        // Nobody syncs this one: a cut that does not lose it is none.
+        let canary = format!("{}\n", self.version);
+        self.host.write(CANARY, &canary)?;
         let cut = self.host.cut_power();
         child.kill().ok();
         child.wait().ok();
         cut?;
+        let kept = std::fs::read_to_string(self.host.path(CANARY)).unwrap_or_default();
+        ensure!(kept != canary, "cut the power: what was not synced is still there");
         // What had been shown by then has to be true for ever.
         while shown.read(&mut lines)? {}
         let live = self.settled().with_context(|| format!("after a cut in {step}"))?;

@@ -4,6 +4,7 @@
 //!
 //! Structure only: nothing here knows a release or a slot's state. What nginx needs besides is a [`Site`].
 
+mod account;
 pub(crate) mod accounts;
 mod app;
 mod apply;
@@ -14,6 +15,7 @@ mod removal;
 mod step;
 mod units;
 
+pub(crate) use account::PublicKey;
 use app::AppPlan;
 pub(crate) use apply::apply;
 pub(crate) use nginx::{Site, SiteStep, files as site_files, hand_back};
@@ -55,6 +57,16 @@ pub(crate) fn plan(
     Ok(steps)
 }
 
+/// The account that people log in to for an app, in the group that may use the daemon.
+pub(crate) fn account(user: &str, key: PublicKey, app: &AppName) -> Vec<Step> {
+    let (user, group) = (user.to_owned(), crate::paths::SYSTEM_USER.to_owned());
+    vec![
+        Step::of(step::Change::Login { name: user.clone() }),
+        Step::of(step::Change::Member { user: user.clone(), group }),
+        Step::of(step::Change::Key { user, key, app: app.to_string() }),
+    ]
+}
+
 /// Without systemd there is nothing to write units for, and without polkit nothing that lets the daemon start them.
 fn refuse_other_systems() -> Result<(), SetupError> {
     let needs = [
@@ -85,7 +97,9 @@ pub(crate) fn differing_units(name: &AppName, config: &Config) -> Vec<String> {
             // Where traffic comes in is the router's, which also listens on what has no socket unit yet.
             (!is_same && !name.ends_with(".socket")).then_some(name)
         }
-        step::Change::File { .. }
+        step::Change::Login { .. }
+        | step::Change::Key { .. }
+        | step::Change::File { .. }
         | step::Change::Directory { .. }
         | step::Change::Program { .. }
         | step::Change::User { .. }

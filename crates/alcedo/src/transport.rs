@@ -8,6 +8,7 @@ mod client;
 mod door;
 mod follow;
 mod lines;
+pub(crate) mod login;
 mod program;
 pub(crate) mod ssh;
 mod tunnel;

@@ -109,6 +109,9 @@ pub struct Pool {
     pub file: PathBuf,
     /// What is written there.
     pub text: String,
+    /// Processes that answer.
+    #[serde(default)]
+    pub children: u32,
 }
 
 /// Where a process listens.

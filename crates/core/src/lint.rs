@@ -2,7 +2,7 @@
 //!
 //! Pure, and never an error by itself: a config that loads may be deployed; these are for `check`.
 
-use crate::config::{Config, HealthCheck, Service};
+use crate::config::{Config, HealthCheck, Runner, Service};
 use crate::names::ServiceName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,7 @@ pub fn lint(config: &Config) -> Vec<Finding> {
     let mut found: Vec<Finding> =
         services.flat_map(|(name, service)| of_service(name, service)).collect();
     found.extend(sqlite_without_its_directory(config));
+    found.extend(pool_for_everybody(config));
     found.extend(judged_by_nothing(config));
     for finding in &mut found {
         finding.accepted = config.accept.contains(&finding.id);
@@ -187,6 +188,19 @@ fn sqlite_without_its_directory(config: &Config) -> Vec<Finding> {
 
 fn in_shared_dir(config: &Config, file: &Path) -> bool {
     config.shared.dirs.iter().any(|dir| file.starts_with(dir))
+}
+
+/// Whoever may speak FastCGI with a pool may have it run any file that it can read.
+fn pool_for_everybody(config: &Config) -> Option<Finding> {
+    let (name, _) = config.services.iter().find(|(_, service)| service.php_fpm.is_some())?;
+    (config.runner == Runner::Process).then(|| {
+        warning(
+            "php-fpm.open-port",
+            &format!("services.{name}.php_fpm"),
+            "every user of the host can speak to the pool, which listens on a port",
+            "runner = \"systemd\": a socket for the app and nginx alone",
+        )
+    })
 }
 
 /// Without a limit only a dead release is given back: said, because "judged" sounds like more.

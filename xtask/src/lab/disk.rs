@@ -55,7 +55,7 @@ impl Disk {
         if !image.is_file() {
             return;
         }
-        must(&["umount", "--recursive", &dir.display().to_string()]).ok();
+        must(&["umount", &dir.join("disk").display().to_string()]).ok();
         let list = ["losetup", "--noheadings", "--output", "NAME", "--associated"];
         let argv: Vec<String> =
             list.map(str::to_owned).into_iter().chain([image.display().to_string()]).collect();
@@ -63,6 +63,8 @@ impl Disk {
         for device in must(&argv).unwrap_or_default().lines() {
             must(&["losetup", "--detach", device.trim()]).ok();
         }
+        // The device held its file open below this one.
+        must(&["umount", &dir.display().to_string()]).ok();
     }
 
     fn mount(&self) -> Result<()> {

@@ -73,6 +73,7 @@ pub(super) const CONFIG: &str = "Examples:
 pub(super) const SETUP: &str = "Examples:
   alcedo setup --dry-run       users, units and rules for this host and this app: the diff of each
   sudo alcedo setup            do it
+  alcedo setup --host root@vps.example   the same there: brings this program, makes the account of `host`
   sudo alcedo setup --remove   take it back; releases and shared files stay
   alcedo setup --user --remove stop everything of yours; releases stay
   sudo alcedo setup --purge    these go as well; asks for the app's name
@@ -287,6 +288,15 @@ pub(crate) struct SetupArgs {
     /// The app's name, for --purge where nobody can be asked
     #[arg(long, value_name = "APP", requires = "purge")]
     pub(crate) confirm: Option<String>,
+    /// With --host: the public key that the account of `host` lets in; else the one in ~/.ssh
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// The account that people log in to
+    #[arg(long, hide = true, requires = "account_key")]
+    pub(crate) account: Option<String>,
+    /// The key that it lets in
+    #[arg(long, hide = true)]
+    pub(crate) account_key: Option<String>,
     /// Not in this version
     #[arg(long, hide = true, value_name = "OLD")]
     pub(crate) rename: Option<String>,

@@ -19,7 +19,7 @@ use crate::transport::{CallError, Client, Door};
 use crate::views::{AppView, StatusView};
 use alcedo_core::HostAddress;
 use alcedo_core::config::{RouterKind, Runner};
-use alcedo_core::host::{HOST_FORMS, HostError};
+use alcedo_core::host::{HOST_FORMS, HostError, SshAddress};
 use anyhow::Context;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -99,6 +99,21 @@ impl Session {
                 Some(Door::Program(ssh::other(shown, argv, words())))
             }
         })
+    }
+
+    /// The machine that was named on the command line or by `ALCEDO_HOST`, when it is another one; `setup` alone takes no
+    /// notice of `host` in the file, whose account it makes.
+    pub(crate) fn typed_machine(&self) -> anyhow::Result<Option<SshAddress>> {
+        if self.globals.host.as_deref().is_none_or(str::is_empty) {
+            return Ok(None);
+        }
+        match self.machine(None)? {
+            HostAddress::Local => Ok(None),
+            HostAddress::Ssh(address) => Ok(Some(address)),
+            HostAddress::Exec(_) => Err(Failed::usage("setup needs a login, and `exec:` is none")
+                .hint("alcedo setup --host root@HOST, or setup on the machine itself")
+                .into()),
+        }
     }
 
     /// Where it is done: `--host` and `ALCEDO_HOST`, else `host` of the file, else here.

@@ -1,5 +1,6 @@
 //! `setup`: prepares this host as root; with `--user`, makes daemon and proxy start at boot without root.
 
+mod far;
 mod remove;
 mod site;
 mod user;
@@ -11,7 +12,7 @@ use crate::api::{ConfigText, Failed};
 use crate::cli::SetupArgs;
 use crate::paths::Paths;
 use crate::report::ended::exit;
-use crate::setup::{self, Pending, SetupError, Site, SiteStep};
+use crate::setup::{self, Pending, PublicKey, SetupError, Site, SiteStep};
 use alcedo_core::AppName;
 use alcedo_core::config::Config;
 use anyhow::Context;
@@ -32,6 +33,10 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     if args.user {
         return user::run(session, args);
     }
+    if let Some(address) = session.typed_machine()? {
+        let app = target(session)?;
+        return far::run(session, args, app.as_ref(), &address);
+    }
     let is_root = rustix::process::geteuid().is_root();
     if !is_root && !args.dry_run {
         let failed = Failed::new("not-root", "setup changes the system, which only root may", 1);
@@ -40,7 +45,10 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     let app = target(session)?;
     let exe = program(args)?;
     let named = app.as_ref().map(|app| (&app.name, &app.config));
-    let steps = setup::plan(exe, named).map_err(refused)?;
+    let mut steps = setup::plan(exe, named).map_err(refused)?;
+    if let (Some(account), Some(app), false) = (&args.account, &app, args.remove || args.purge) {
+        steps.extend(setup::account(account, account_key(args)?, &app.name));
+    }
     if args.remove || args.purge {
         return remove::run(session, args, steps, app.as_ref());
     }
@@ -49,6 +57,10 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     if args.dry_run {
         let sites = site.map_or(Ok(Vec::new()), |(app, site)| site::shown(session, app, &site))?;
         return Ok(dry(session, &pending, &sites));
+    }
+    if let Some((app, site)) = &site {
+        // What stands in nginx's way is told before anything is changed.
+        site::shown(session, app, site)?;
     }
     let applied = {
         let json = session.json();
@@ -99,6 +111,12 @@ fn target(session: &Session) -> anyhow::Result<Option<Target>> {
     let (file, loaded) = app.file()?;
     let (config, typed) = (loaded.config.clone(), file.typed.clone());
     Ok(Some(Target { name: app.name.clone(), config, typed }))
+}
+
+fn account_key(args: &SetupArgs) -> Result<PublicKey, Failed> {
+    let text = args.account_key.as_deref().unwrap_or_default();
+    PublicKey::parse(text)
+        .ok_or_else(|| Failed::usage("the key is no public key").hint("--key FILE: a file *.pub"))
 }
 
 /// What units will start: this program, or the one that was named, which has to be one of ours for this machine.

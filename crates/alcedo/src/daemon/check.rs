@@ -20,6 +20,7 @@ pub(super) fn check(host: &Host, app: &AppName) -> Result<Value, Failed> {
     findings.extend(router(world, app));
     findings.extend(of_router(world, app));
     findings.extend(public_ports(world, &state));
+    findings.extend(pools(world, &state));
     findings.extend(room(world, host, app, &state));
     findings.extend(releases(world, host, app, &state));
     match host.paths().keeper {
@@ -100,6 +101,25 @@ fn public_ports(world: &World, state: &AppState) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A php-fpm that the distribution has taken away would be missed at the next start.
+fn pools(world: &World, state: &AppState) -> Vec<Finding> {
+    let config = state.config.as_ref();
+    let services = config.iter().flat_map(|config| config.services.values());
+    let wanted = services.filter_map(|service| service.php_fpm.as_ref());
+    let missing = wanted.filter(|pool| world.machine.php_fpm(pool.version.as_deref()).is_none());
+    let one = |pool: &alcedo_core::config::PhpFpm| {
+        let version = pool.version.as_deref().unwrap_or_default();
+        Finding {
+            id: "php-fpm.missing".into(),
+            severity: "error",
+            subject: format!("php-fpm{version}"),
+            message: "this host has no such program".to_owned(),
+            fix: format!("sudo apt-get install php{version}-fpm"),
+        }
+    };
+    missing.map(one).collect()
 }
 
 fn room(world: &World, host: &Host, app: &AppName, state: &AppState) -> Vec<Finding> {

@@ -353,6 +353,12 @@ impl Engine {
             root: None,
         };
         let answer = self.world.probe.get(&request, call)?;
+        // A pool's files are nginx's to read: where it cannot, it answers by itself, in the name of the slot.
+        if let Some(process) = root.filter(|process| process.pool.is_some())
+            && matches!(process.health.check, HealthCheck::Http(_))
+        {
+            probe::matches(&process.health.expect, &seen(&answer))?;
+        }
         if !entrance.names_release {
             // The router names the slot; the app itself may name the release.
             if let Some(field) = root.and_then(|p| p.health.release.as_ref()) {

@@ -2,7 +2,7 @@
 
 use super::ports::{Fetched, SlotState};
 use alcedo_core::ReleaseId;
-use alcedo_core::binding::{Binding, BindingId};
+use alcedo_core::binding::{Binding, BindingId, Process};
 use alcedo_core::config::HealthCheck;
 use alcedo_core::state::AppState;
 use std::time::Duration;
@@ -50,21 +50,23 @@ pub(crate) fn fetched(release: &ReleaseId, fetched: &Fetched) -> String {
 }
 
 pub(crate) fn started(binding: &Binding, state: &SlotState) -> String {
-    let one = binding.processes.len() == 1;
-    let parts: Vec<_> = binding
-        .processes
-        .iter()
-        .map(|process| {
-            let pid = state.processes.iter().find(|p| p.name == process.name).and_then(|p| p.pid);
-            let pid = pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
-            if one {
-                format!("on {}{pid}", process.address)
-            } else {
-                format!("{} on {}{pid}", process.name, process.address)
-            }
-        })
-        .collect();
-    format!("{} {}", binding.slot, parts.join("; "))
+    let is_one = binding.processes.len() == 1;
+    let one = |process: &Process| {
+        let pid = state.processes.iter().find(|p| p.name == process.name).and_then(|p| p.pid);
+        let at = format!(
+            "{}{}",
+            process.address,
+            pid.map_or_else(String::new, |pid| format!(", pid {pid}"))
+        );
+        match (&process.pool, is_one) {
+            (Some(pool), true) if pool.children == 1 => format!(", php-fpm with 1 child, {at}"),
+            (Some(pool), true) => format!(", php-fpm with {} children, {at}", pool.children),
+            (None, true) => format!(" on {at}"),
+            (_, false) => format!(" {} on {at}", process.name),
+        }
+    };
+    let parts: Vec<_> = binding.processes.iter().map(one).collect();
+    format!("{}{}", binding.slot, parts.join(";"))
 }
 
 /// What a probe asks: `GET /healthz`.

@@ -1,5 +1,6 @@
 //! Does what is pending: files whole, programs by argument list, and once, after all, what has to follow.
 
+use super::account;
 use super::accounts;
 use super::host::PROXY;
 use super::step::{After, Change, Owner, Pending, SetupError};
@@ -89,6 +90,8 @@ fn stops_proxy(pending: &Pending<'_>) -> Result<bool, SetupError> {
         | Change::Directory { .. }
         | Change::Program { .. }
         | Change::User { .. }
+        | Change::Login { .. }
+        | Change::Key { .. }
         | Change::Member { .. }
         | Change::Enabled { .. } => Ok(false),
     }
@@ -108,7 +111,11 @@ fn change(pending: &Pending<'_>, applied: &mut Applied) -> Result<(), SetupError
             install(from, to)?;
             applied.files += 1;
         }
-        Change::User { name, .. } => {
+        Change::Key { user, key, app } => {
+            account::admit(user, key, app)?;
+            applied.files += 1;
+        }
+        Change::User { name, .. } | Change::Login { name } => {
             run_whole(&pending.step.argv().unwrap_or_default())?;
             applied.users.push(name.clone());
         }

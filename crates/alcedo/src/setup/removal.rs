@@ -53,7 +53,9 @@ pub(crate) fn remove(
             Change::Directory { path, .. } if path.exists() => {
                 removed.kept.push(format!("{}, which is not empty", path.display()));
             }
-            Change::User { name, .. } => removed.kept.push(format!("the user {name}")),
+            Change::User { name, .. } | Change::Login { name } => {
+                removed.kept.push(format!("the user {name}"))
+            }
             Change::Member { user, group } if accounts::is_member(user, group) => {
                 if really == Really::Yes {
                     run_whole(&["gpasswd", "--delete", user, group].map(str::to_owned))?;
@@ -62,6 +64,7 @@ pub(crate) fn remove(
             }
             Change::Directory { .. }
             | Change::Program { .. }
+            | Change::Key { .. }
             | Change::Member { .. }
             | Change::Running { .. } => {}
         }
@@ -173,7 +176,7 @@ pub(crate) fn of(steps: Vec<Step>, app: Option<&str>) -> Vec<Step> {
         Change::User { name, .. } => name == crate::paths::SYSTEM_USER,
         Change::Directory { owner, .. } => owner.group == crate::paths::SYSTEM_USER,
         Change::Program { .. } => true,
-        Change::Member { .. } => false,
+        Change::Member { .. } | Change::Login { .. } | Change::Key { .. } => false,
     };
     steps.into_iter().filter(|step| !is_host(step)).collect()
 }

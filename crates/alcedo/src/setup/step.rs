@@ -1,5 +1,6 @@
 //! One thing that `setup` brings about: what it is, how the host differs from it, and what has to follow.
 
+use super::account::{self, PublicKey};
 use super::accounts;
 use super::{HEADER, PROGRAM, UNITS};
 use crate::adapters::exec::{ExecError, Exit};
@@ -26,6 +27,10 @@ pub(crate) enum Change {
     Program { from: PathBuf, to: PathBuf },
     /// A system user with a group of the same name, who cannot log in.
     User { name: String, home: PathBuf },
+    /// A user who can log in.
+    Login { name: String },
+    /// A key that this user lets in, for one app.
+    Key { user: String, key: PublicKey, app: String },
     /// A user who may read what a group may.
     Member { user: String, group: String },
     /// A unit that starts at boot; `wants`: the target's directory that holds its link.
@@ -170,6 +175,8 @@ impl Step {
             | Change::Directory { .. }
             | Change::Program { .. }
             | Change::User { .. }
+            | Change::Login { .. }
+            | Change::Key { .. }
             | Change::Member { .. } => 0,
             Change::Enabled { .. } => 1,
             Change::Running { unit } if unit.ends_with(".socket") => 2,
@@ -189,7 +196,10 @@ impl Step {
             Change::File { path, text, mode, owner } => file(path, text, *mode, owner)?,
             Change::Directory { path, mode, owner } => directory(path, *mode, owner)?,
             Change::Program { from, to } => program(from, to)?,
-            Change::User { name, .. } => accounts::uid(name).is_none().then(|| self.command()),
+            Change::User { name, .. } | Change::Login { name } => {
+                accounts::uid(name).is_none().then(|| self.command())
+            }
+            Change::Key { user, key, app } => admission(user, key, app)?,
             Change::Member { user, group } => {
                 (!accounts::is_member(user, group)).then(|| self.command())
             }
@@ -206,7 +216,13 @@ impl Step {
     pub(super) fn argv(&self) -> Option<Vec<String>> {
         let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
         match &self.change {
-            Change::File { .. } | Change::Directory { .. } | Change::Program { .. } => None,
+            Change::File { .. }
+            | Change::Directory { .. }
+            | Change::Program { .. }
+            | Change::Key { .. } => None,
+            Change::Login { name } => {
+                words(&["useradd", "--create-home", "--user-group", "--shell", "/bin/sh", name])
+            }
             Change::User { name, home } => words(&[
                 "useradd",
                 "--system",
@@ -232,6 +248,15 @@ impl Step {
 }
 
 type Found = Option<(String, Vec<String>)>;
+
+fn admission(user: &str, key: &PublicKey, app: &str) -> Result<Found, SetupError> {
+    let path = account::file(user);
+    let old = account::read(&path);
+    let old = old.map_err(|source| SetupError::File { path: path.clone(), source })?;
+    let title = format!("{} ({user}:{user} 0600): changed", path.display());
+    let new = account::admitted(&old, key, app);
+    Ok(new.map(|new| (title, crate::diff::lines(&old, &new))))
+}
 
 fn file(path: &Path, text: &str, mode: u32, owner: &Owner) -> Result<Found, SetupError> {
     let failed = |source| SetupError::File { path: path.to_owned(), source };

@@ -28,7 +28,7 @@ const COMPLAINT_BYTES: usize = 4 << 10;
 /// Room for what is under way, so that a long line between us is filled.
 const WINDOW_BYTES: u32 = 8 << 20;
 /// For the client alone; no program gets it.
-const SECRET: [&str; 2] = ["ALCEDO_SSH_KEY", "ALCEDO_KNOWN_HOSTS"];
+pub(super) const SECRET: [&str; 2] = ["ALCEDO_SSH_KEY", "ALCEDO_KNOWN_HOSTS"];
 
 /// What is started, with what must stay until it has connected.
 pub(crate) struct Started {

@@ -31,17 +31,24 @@ impl Keys {
 pub(crate) fn program(address: SshAddress, words: Vec<String>, keys: Keys) -> Program {
     let machine = address.to_string();
     let explained = address.clone();
-    let start = move || {
-        let mut files = Vec::new();
-        let key = keys.key.as_deref().map(key_text).transpose()?;
-        let key = key.map(|text| private_file(&text, &mut files)).transpose()?;
-        let known = keys.known_hosts.as_deref().map(lines_text);
-        let known = known.map(|text| private_file(&text, &mut files)).transpose()?;
-        let argv = arguments(&address, &words, key.as_deref(), known.as_deref());
-        Ok(Started { argv, _files: files })
-    };
+    let start = move || command(&address, words.clone(), &keys);
     let explain = move |silence: &Silence| explain(&explained, silence);
     Program::new(machine, Box::new(start), Box::new(explain))
+}
+
+/// `ssh` with these words for the shell there, and the files that it reads.
+pub(super) fn command(
+    address: &SshAddress,
+    words: Vec<String>,
+    keys: &Keys,
+) -> io::Result<Started> {
+    let mut files = Vec::new();
+    let key = keys.key.as_deref().map(key_text).transpose()?;
+    let key = key.map(|text| private_file(&text, &mut files)).transpose()?;
+    let known = keys.known_hosts.as_deref().map(lines_text);
+    let known = known.map(|text| private_file(&text, &mut files)).transpose()?;
+    let argv = arguments(address, &words, key.as_deref(), known.as_deref());
+    Ok(Started { argv, _files: files })
 }
 
 /// The way through a program of the user's own.
@@ -133,7 +140,7 @@ fn private_file(
 }
 
 /// What `ssh` means, and what to type.
-fn explain(address: &SshAddress, silence: &Silence) -> Reason {
+pub(super) fn explain(address: &SshAddress, silence: &Silence) -> Reason {
     if let Some(reason) = no_alcedo(silence) {
         return reason;
     }

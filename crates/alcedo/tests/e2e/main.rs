@@ -19,6 +19,7 @@ mod nginx;
 mod powercut;
 mod preview;
 mod releases;
+mod setup_far;
 mod ssh;
 mod starts;
 mod systemd;

@@ -115,7 +115,12 @@ router.listen = [\"127.0.0.1:{PORT}\"]
 
     pub(crate) fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let found = poll_until(SOON, || Some(self.status()).filter(&is));
-        found.unwrap_or_else(|| panic!("never seen: {what}; status: {}", self.status()))
+        let log = || {
+            let journal = self.host.run(&["journalctl", "-b", "-n", "60", "--no-pager"]).unwrap();
+            let nginx = self.host.run(&["tail", "-n", "20", "/var/log/nginx/error.log"]).unwrap();
+            journal.stdout + &nginx.stdout
+        };
+        found.unwrap_or_else(|| panic!("never seen: {what}; status: {}\n{}", self.status(), log()))
     }
 
     /// Load that sees whatever a user on the host would see.

@@ -112,6 +112,21 @@ fn setup_of_nginx_is_shown_first_and_can_be_taken_back() {
     assert!(vps.host.path("/srv/web/releases").join(&one).is_dir(), "releases stay");
 }
 
+/// S0-D1, S0-D4: what is wrong with nginx is told before anything is changed.
+#[test]
+fn nginx_that_is_broken_or_down_stops_setup_before_it_changes_anything() {
+    let Some(vps) = bare(FLAG) else { return };
+    let before = vps.fingerprint();
+    vps.host.write("/etc/nginx/sites-enabled/old", "server { nonsense; }\n").unwrap();
+    says(&setup(&vps, &[]), 1, &["/etc/nginx/sites-enabled/old:1 is broken", "nginx -t"]);
+    vps.host.must(&["rm", "/etc/nginx/sites-enabled/old"]).unwrap();
+    vps.host.must(&["systemctl", "stop", "nginx"]).unwrap();
+    says(&setup(&vps, &[]), 1, &["find the running nginx", "systemctl start nginx"]);
+    assert_eq!(vps.fingerprint(), before, "nothing was changed");
+    vps.host.must(&["systemctl", "start", "nginx"]).unwrap();
+    says(&setup(&vps, &[]), 0, &["Privileges used"]);
+}
+
 /// `-y` answers "go on?" and deletes nothing that cannot be brought back.
 #[test]
 fn purge_wants_the_name_of_the_app_and_leaves_nothing_of_it() {

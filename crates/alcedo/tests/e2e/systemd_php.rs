@@ -3,7 +3,6 @@
 use crate::app::{App, says, served, words};
 use crate::systemd::{SOURCE, Vps};
 use serde_json::Value;
-use std::path::Path;
 use xtask::load::{Dialect, Load};
 use xtask::packages::{self, Tool};
 
@@ -44,7 +43,7 @@ fn files(version: &str) -> [(&'static str, String); 4] {
 
 fn write(vps: &Vps, version: &str, more: &str) {
     let text = format!(
-        "app = \"web\"\nrunner = \"systemd\"\nweb.php_fpm = {{ root = \"public\", children = 4 }}\n\
+        "app = \"web\"\nrunner = \"systemd\"\nsystemd.hardening = \"strict\"\nweb.php_fpm = {{ root = \"public\", children = 4 }}\n\
          router.listen = [\"127.0.0.1:8080\"]\n{SETTINGS}{more}\n"
     );
     vps.host.write(&format!("{SOURCE}/alcedo.toml"), &text).unwrap();
@@ -72,7 +71,7 @@ fn get(vps: &Vps, path: &str) -> String {
 fn pool_for_each_slot_is_deployed_twice_and_rolled_back_without_losing_a_request() {
     let Some(mut vps) = prepared() else { return };
     let run = vps.deploy();
-    says(&run, 0, &["/healthz 200", "proved by the app"]);
+    says(&run, 0, &["php-fpm with 4 children", "/healthz 200", "proved by the app"]);
     let (slot, one) = vps.active();
     assert_eq!(slot, "blue");
     assert!(get(&vps, "/style.css").contains("/* one */"));
@@ -144,12 +143,19 @@ fn pool_of_the_process_runner_is_switched_without_losing_a_request() {
             std::fs::write(app.dir.join(path), text).unwrap();
         }
     };
-    // nginx's workers have to get to the files that they serve.
-    let open = |path: &Path| {
+    // nginx's workers have to get to the files that they serve: where they cannot, the deploy says so.
+    let apps = app.home.path().join("apps");
+    let set_mode = |mode: u32| {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&apps, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    open(app.home.path());
+    std::fs::create_dir_all(&apps).unwrap();
+    set_mode(0o700);
+    write("zero");
+    let run = app.alcedo(&["deploy"]);
+    let said = words(&run);
+    assert!(said.contains("FAIL  verify") && said.contains("answers 404"), "{said}");
+    set_mode(0o755);
     write("one");
     app.deploy();
     let (_, one) = app.active();

@@ -48,7 +48,7 @@ pub(super) fn pool(
         dir = dir.display(),
     );
     let root = dir.join(&php_fpm.root).components().collect();
-    Pool { root, program, file, text }
+    Pool { root, program, file, text, children: php_fpm.children }
 }
 
 impl Pool {

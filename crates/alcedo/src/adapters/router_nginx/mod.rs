@@ -95,14 +95,20 @@ impl NginxRouter {
         }
     }
 
-    /// What [`Router::configure`] would write, for `setup --dry-run`.
+    /// What [`Router::configure`] would write, for `setup --dry-run`; and that it could.
     pub(crate) fn propose(
         &self,
         app: &AppName,
         config: &Config,
         upstreams: &[Upstream],
     ) -> Result<Vec<FileChange>, EffectError> {
-        self.inner.at(app, |place| Ok(place.propose(config, upstreams)?.changes))
+        self.inner.at(app, |place| {
+            let site::Proposed { record, changes, .. } = place.propose(config, upstreams)?;
+            if !changes.is_empty() {
+                Master::of(&record.pid_file)?;
+            }
+            Ok(changes)
+        })
     }
 
     /// Puts an earlier generation of the site back, until the configuration asks for another one.
@@ -389,8 +395,9 @@ impl NginxRouter {
         };
         let Err((error, was_reloaded)) = done else { return Ok(()) };
         write_selector(dir, record.form, to.other(), record.switch.generation)?;
-        if was_reloaded {
-            self.inner.nginx.reload(&record.pid_file)?;
+        // The first failure is what is told: a reload that was refused left everything as it was.
+        if was_reloaded && let Err(again) = self.inner.nginx.reload(&record.pid_file) {
+            tracing::warn!("failed to {again}: nginx keeps what it has");
         }
         Err(error)
     }
