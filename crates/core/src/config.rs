@@ -42,3 +42,4 @@ pub use part::ReleasePart;
 pub use peek::host;
 pub use render::{render, to_json};
 pub use schema::schema;
+pub(crate) use toml_text::value as toml_value;

@@ -5,6 +5,11 @@ use alcedo_core::Slot;
 use clap::{Args, ValueEnum};
 use std::time::Duration;
 
+pub(super) const INIT: &str = "Examples:
+  alcedo init                  alcedo.toml from a Procfile, package.json, go.mod …
+  alcedo init --host deploy@vps.example
+  sudo alcedo init --adopt     from a blue-green set-up that was made by hand on this host";
+
 pub(super) const CHECK: &str = "Examples:
   alcedo check                 the config and this host
   alcedo check --local         the config alone
@@ -90,6 +95,14 @@ pub(super) const COMPLETIONS: &str = "Examples:
   alcedo completions bash > ~/.local/share/bash-completion/completions/alcedo
   alcedo completions zsh > ~/.zfunc/_alcedo
   alcedo completions fish > ~/.config/fish/completions/alcedo.fish";
+
+/// `init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Read the hand-made set-up of this host, and write what takes it over; changes nothing else
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
 
 /// `check`.
 #[derive(Debug, Args)]

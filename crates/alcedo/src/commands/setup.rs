@@ -2,8 +2,10 @@
 
 use super::session::Session;
 use crate::adapters::clock;
+use crate::adopt;
 use crate::api::Failed;
 use crate::cli::SetupArgs;
+use crate::engine::ports::EffectError;
 use crate::paths::Paths;
 use crate::report::ended::exit;
 use crate::setup::{self, Pending, SetupError, Step};
@@ -38,8 +40,12 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
         return remove(session, args, steps, app.as_ref().map(|(name, _)| name));
     }
     let pending = setup::pending(&steps).map_err(refused)?;
+    let take_over = match named {
+        Some((name, config)) => adopt::plan(name, config).map_err(not_adopted)?,
+        None => None,
+    };
     if args.dry_run {
-        return Ok(dry(session, &pending));
+        return Ok(dry(session, &pending, take_over.as_ref()));
     }
     let applied = {
         let json = session.json();
@@ -52,13 +58,22 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     };
     let applied = applied.map_err(refused)?;
     wait_for_daemon()?;
-    let privileges = applied.privileges();
+    let mut privileges = applied.privileges();
+    if let Some(plan) = &take_over {
+        plan.apply().map_err(not_adopted)?;
+        privileges.push(
+            "root: changed the file that your nginx chooses by, and reloaded nginx".to_owned(),
+        );
+        if !session.json() {
+            plan.shown().iter().for_each(|line| session.reporter.words(line));
+        }
+    }
     if session.json() {
         let changes: Vec<_> = pending.iter().map(shown).collect();
         session.print_json(&json!({ "ok": true, "changes": changes, "privileges": privileges }));
         return Ok(exit::DONE);
     }
-    if pending.is_empty() {
+    if pending.is_empty() && take_over.is_none() {
         session.reporter.words("Everything is as it should be; nothing was changed.");
     }
     session.reporter.words(match privileges.is_empty() {
@@ -82,9 +97,13 @@ fn target(session: &Session) -> anyhow::Result<Option<(AppName, Config)>> {
 }
 
 /// Every diff and command, and nothing done.
-fn dry(session: &mut Session, pending: &[Pending<'_>]) -> u8 {
+fn dry(session: &mut Session, pending: &[Pending<'_>], take_over: Option<&adopt::Plan>) -> u8 {
+    let adopted = take_over.map(adopt::Plan::shown).unwrap_or_default();
     if session.json() {
-        let changes: Vec<_> = pending.iter().map(shown).collect();
+        let mut changes: Vec<_> = pending.iter().map(shown).collect();
+        changes.extend(
+            adopted.split_first().map(|(what, diff)| json!({ "what": what, "diff": diff })),
+        );
         session.print_json(&json!({ "ok": true, "dry_run": true, "changes": changes }));
         return exit::DONE;
     }
@@ -96,8 +115,9 @@ fn dry(session: &mut Session, pending: &[Pending<'_>]) -> u8 {
     let after: std::collections::BTreeSet<_> =
         pending.iter().flat_map(|pending| &pending.step.after).collect();
     lines.extend(after.into_iter().map(|after| format!("$ {}", after.argv().join(" "))));
+    lines.extend(adopted.iter().cloned());
     session.print(&lines);
-    session.reporter.words(match pending.is_empty() {
+    session.reporter.words(match pending.is_empty() && adopted.is_empty() {
         true => "Everything is as it should be.",
         false => "Nothing was changed. Do it: sudo alcedo setup",
     });
@@ -106,6 +126,27 @@ fn dry(session: &mut Session, pending: &[Pending<'_>]) -> u8 {
 
 fn shown(pending: &Pending<'_>) -> serde_json::Value {
     json!({ "what": pending.title, "diff": pending.diff })
+}
+
+/// Before anything stops: traffic goes where it went before `setup`.
+fn hand_back(session: &mut Session, args: &SetupArgs, app: Option<&AppName>) -> anyhow::Result<()> {
+    let (Some(app), false) = (app, args.dry_run) else { return Ok(()) };
+    let said = adopt::hand_back(app).map_err(not_adopted)?;
+    if let (Some(said), false) = (said, session.json()) {
+        session.reporter.words(&said);
+    }
+    Ok(())
+}
+
+fn not_adopted(error: EffectError) -> anyhow::Error {
+    let failure = alcedo_core::event::Failure::from(error);
+    let message =
+        format!("failed to {}: {}; your site serves what it served", failure.what, failure.detail);
+    let failed = Failed::new("adopt", message, 1);
+    match failure.hint {
+        Some(hint) => failed.hint(hint).into(),
+        None => failed.into(),
+    }
 }
 
 fn remove(
@@ -122,6 +163,7 @@ fn remove(
         let failed = Failed::usage(format!("this stops {}", would.units.join(", ")));
         return Err(failed.hint("alcedo setup --remove -y; see it first: --dry-run").into());
     }
+    hand_back(session, args, app)?;
     let removed = match args.dry_run {
         true => would,
         false => setup::remove(&steps, name, setup::Really::Yes).map_err(refused)?,

@@ -8,11 +8,13 @@
     reason = "tests fail by panicking and start programs themselves"
 )]
 
+mod adopt;
 mod app;
 mod clients;
 mod crashes;
 mod examples;
 mod hosts;
+mod init;
 mod nginx;
 mod releases;
 mod ssh;

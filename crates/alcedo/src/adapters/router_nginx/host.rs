@@ -150,6 +150,18 @@ impl Master {
         self.signal(Signal::USR1, "make nginx open its logs anew")
     }
 
+    /// Workers that take connections: those that a reload has told to end are left out.
+    pub(crate) fn workers(&self) -> std::collections::BTreeSet<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.identity.pid);
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let takes = |pid: &u32| {
+            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let title = String::from_utf8_lossy(&title).into_owned();
+            title.starts_with("nginx: worker process") && !title.contains("shutting down")
+        };
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(takes).collect()
+    }
+
     /// The user that its workers run as.
     pub(crate) fn worker_user(&self) -> String {
         let children = format!("/proc/{0}/task/{0}/children", self.identity.pid);
