@@ -20,6 +20,7 @@ mod setup_user;
 mod shim;
 mod source;
 mod supervise;
+mod survey;
 mod transport;
 mod upload;
 mod views;

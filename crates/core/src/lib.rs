@@ -20,6 +20,7 @@ pub mod release;
 pub mod slot;
 pub mod state;
 pub mod step;
+pub mod survey;
 pub mod units;
 
 pub use binding::{Binding, BindingId};

@@ -19,19 +19,19 @@ impl ThisMachine {
     }
 }
 
+/// Memory that could be used without swapping, in bytes.
+pub(crate) fn memory_available_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    // A kernel that does not say is no reason to refuse a deploy.
+    kib.map_or(u64::MAX, |kib| kib * 1024)
+}
+
 impl Machine for ThisMachine {
     fn memory_available_bytes(&self) -> u64 {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let kib = text.lines().find_map(|line| {
-            line.strip_prefix("MemAvailable:")?
-                .trim()
-                .strip_suffix("kB")?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        });
-        // A kernel that does not say is no reason to refuse a deploy.
-        kib.map_or(u64::MAX, |kib| kib * 1024)
+        memory_available_bytes()
     }
 
     fn disk_available_bytes(&self, path: &Path) -> u64 {

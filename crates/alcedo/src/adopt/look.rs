@@ -51,7 +51,28 @@ pub(crate) fn look() -> Result<HandMade, EffectError> {
 /// Sites of a known layout.
 pub(super) fn sites(nginx: &Nginx) -> Result<Vec<Adopted>, EffectError> {
     let (dump, _) = nginx.dump()?;
-    Ok(adopt(&dump, &beside(&dump)))
+    Ok(read_sites(&dump))
+}
+
+/// The same, of what nginx printed.
+pub(crate) fn read_sites(dump: &Dump) -> Vec<Adopted> {
+    adopt(dump, &beside(dump))
+}
+
+/// Files in the directories that nginx includes: where it refuses its configuration, it prints none of them.
+pub(crate) fn nginx_files(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let entries = ["conf.d", "sites-enabled"]
+        .iter()
+        .flat_map(|name| fs::read_dir(dir.join(name)))
+        .flatten()
+        .flatten();
+    entries.filter_map(|entry| Some((entry.path(), text(&entry.path())?))).collect()
+}
+
+/// The process that listens on a port.
+pub(crate) fn listening_pid(port: u16) -> Option<u32> {
+    let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    HttpProbe.listeners(&address).ok()?.first()?.pid
 }
 
 /// Hand-made units of this host that start something.
@@ -74,7 +95,7 @@ pub(crate) fn units() -> Vec<Unit> {
 }
 
 /// Who listens on a port of this host, as it was started.
-pub(super) fn listener(port: u16) -> Option<Process> {
+pub(crate) fn listener(port: u16) -> Option<Process> {
     let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let found: Vec<Listener> = HttpProbe.listeners(&address).unwrap_or_default();
     let first = found.first()?;
@@ -146,7 +167,7 @@ fn dirs_taken() -> BTreeSet<String> {
 }
 
 /// Links above and within the directories that units run in.
-fn links(units: &[Unit]) -> BTreeMap<PathBuf, PathBuf> {
+pub(crate) fn links(units: &[Unit]) -> BTreeMap<PathBuf, PathBuf> {
     let mut found = BTreeMap::new();
     let programs = units.iter().filter_map(|unit| unit.exec.first()).map(PathBuf::from);
     let dirs: BTreeSet<PathBuf> = units.iter().filter_map(|unit| unit.dir.clone()).collect();

@@ -10,7 +10,7 @@ mod look;
 mod record;
 mod take_over;
 
-pub(crate) use look::{look, units};
+pub(crate) use look::{links, listener, listening_pid, look, nginx_files, read_sites, units};
 pub(crate) use record::waits;
 pub(crate) use take_over::{Plan, hand_back, plan};
 

@@ -13,7 +13,8 @@ pub(super) const INIT: &str = "Examples:
 pub(super) const CHECK: &str = "Examples:
   alcedo check                 the config and this host
   alcedo check --local         the config alone
-  alcedo check --json          findings for a program; exit 1 when one is an error";
+  alcedo check --json          findings for a program; exit 1 when one is an error
+  alcedo check --bundle report.txt   a report to send, secrets left out";
 
 pub(super) const PLAN: &str = "Examples:
   alcedo plan                  what `alcedo deploy` would do
@@ -110,6 +111,9 @@ pub(crate) struct CheckArgs {
     /// The config alone, no host
     #[arg(long)]
     pub(crate) local: bool,
+    /// Write a report to send: findings, versions, units and sites, without secrets
+    #[arg(long, value_name = "FILE", conflicts_with = "local")]
+    pub(crate) bundle: Option<std::path::PathBuf>,
 }
 
 /// `plan`.

@@ -7,6 +7,7 @@ use crate::report::ended::exit;
 use crate::transport::CallError;
 use crate::views::CheckView;
 use alcedo_core::lint::{Finding, lint};
+use anyhow::Context;
 
 /// Runs `check`.
 pub(crate) fn run(session: &mut Session, args: &CheckArgs) -> anyhow::Result<u8> {
@@ -25,7 +26,15 @@ pub(crate) fn run(session: &mut Session, args: &CheckArgs) -> anyhow::Result<u8>
         let machine = session.machine_name(Some(&app));
         session.reporter.words(&format!("{machine:<16} ok: alcedo {alcedo}"));
     }
+    if let (false, true) = (args.local, session.is_here(Some(&app))) {
+        let dir = app.file.as_ref().map(|file| file.dir.as_path());
+        findings =
+            with_own_eyes(findings, dir, app.file.as_ref().and_then(|file| file.loaded.as_ref()));
+    }
     findings.sort_by_key(|finding| finding.severity);
+    if let Some(file) = &args.bundle {
+        bundle(session, file, &findings, app.file.as_ref().map(|file| file.typed.text.as_str()))?;
+    }
     let view = CheckView { ok: check::ok(&findings), findings };
     if session.json() {
         session.print_json(&view);
@@ -34,6 +43,42 @@ pub(crate) fn run(session: &mut Session, args: &CheckArgs) -> anyhow::Result<u8>
         session.print(&check::check(&view.findings, session.reporter.width));
     }
     Ok(if view.ok { exit::DONE } else { exit::FAILED })
+}
+
+/// What whoever types this may see, and the daemon may not: sites and scripts that are root's.
+fn with_own_eyes(
+    mut findings: Vec<Finding>,
+    dir: Option<&std::path::Path>,
+    loaded: Option<&alcedo_core::config::Loaded>,
+) -> Vec<Finding> {
+    let mut seen = crate::survey::look(dir);
+    let accept = loaded.map(|loaded| loaded.config.accept.clone()).unwrap_or_default();
+    seen.iter_mut().for_each(|finding| finding.accepted = accept.contains(&finding.id));
+    if rustix::process::geteuid().is_root() {
+        findings.retain(|finding| finding.id != "nginx.not-looked-at");
+    }
+    let is_new = |finding: &Finding| {
+        !findings.iter().any(|known| known.id == finding.id && known.subject == finding.subject)
+    };
+    let new: Vec<Finding> = seen.into_iter().filter(is_new).collect();
+    findings.extend(new);
+    findings
+}
+
+/// A report to send, of the machine that it is typed on.
+fn bundle(
+    session: &mut Session,
+    file: &std::path::Path,
+    findings: &[Finding],
+    config: Option<&str>,
+) -> anyhow::Result<()> {
+    let text = crate::survey::bundle(findings, config, &super::session::wall());
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    let mut made = made.with_context(|| format!("write {}", file.display()))?;
+    std::io::Write::write_all(&mut made, text.as_bytes())
+        .with_context(|| format!("write {}", file.display()))?;
+    session.reporter.words(&format!("{} is written; read it before you send it.", file.display()));
+    Ok(())
 }
 
 /// A host that does not know the app yet is looked at all the same, as far as it can be.
