@@ -2,11 +2,13 @@
 
 use super::session::Session;
 use crate::cli::CheckArgs;
+use crate::paths::{Keeper, Paths};
 use crate::report::check;
 use crate::report::ended::exit;
 use crate::transport::CallError;
 use crate::views::CheckView;
-use alcedo_core::lint::{Finding, lint};
+use alcedo_core::config::Runner;
+use alcedo_core::lint::{Finding, Severity, lint};
 use anyhow::Context;
 
 /// Runs `check`.
@@ -19,7 +21,10 @@ pub(crate) fn run(session: &mut Session, args: &CheckArgs) -> anyhow::Result<u8>
     if let Some(file) = &app.file {
         session.reporter.words(&format!("{:<16} ok", file.typed.file));
     }
-    if !args.local {
+    let waits = !args.local && waits_for_setup(session, &app);
+    if waits {
+        findings.push(not_prepared());
+    } else if !args.local {
         let client = session.client(Some(&app))?;
         findings.extend(of_host(&client, &app)?);
         let alcedo = client.hello()?.alcedo;
@@ -43,6 +48,29 @@ pub(crate) fn run(session: &mut Session, args: &CheckArgs) -> anyhow::Result<u8>
         session.print(&check::check(&view.findings, session.reporter.width));
     }
     Ok(if view.ok { exit::DONE } else { exit::FAILED })
+}
+
+/// A host that `setup` has not prepared yet has no daemon, and one of root's own would be in its way.
+fn waits_for_setup(session: &Session, app: &super::app::App) -> bool {
+    let config =
+        app.file.as_ref().and_then(|file| file.loaded.as_ref()).map(|loaded| &loaded.config);
+    let wants_units = config.is_some_and(|config| config.runner == Runner::Systemd);
+    let is_prepared = Paths::choose().is_ok_and(|paths| paths.keeper == Keeper::System);
+    wants_units
+        && session.is_here(Some(app))
+        && !is_prepared
+        && std::env::var_os("ALCEDO_HOME").is_none()
+}
+
+fn not_prepared() -> Finding {
+    Finding {
+        id: "setup.missing".to_owned(),
+        severity: Severity::Info,
+        subject: "this host".to_owned(),
+        message: "it is not prepared for runner = \"systemd\" yet".to_owned(),
+        fix: Some("sudo alcedo setup --dry-run, then: sudo alcedo setup".to_owned()),
+        accepted: false,
+    }
 }
 
 /// What whoever types this may see, and the daemon may not: sites and scripts that are root's.

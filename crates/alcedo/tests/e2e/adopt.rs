@@ -15,6 +15,9 @@ const DESK: &str = "/opt/desk";
 /// Release of the hand-made process, as it says itself.
 const BY_HAND: &str = "by-hand";
 
+/// The lines of S0's deploy that switch.
+const SCRIPT: &str = "#!/bin/bash\nsed -i 's/9001/9002/' /etc/nginx/conf.d/example-upstream.conf\nnginx -t && systemctl reload nginx\n";
+
 /// A host with one hand-made site.
 struct HandMade {
     host: Host,
@@ -84,7 +87,7 @@ impl HandMade {
     }
 
     /// The whole story; `file` chooses the slot. Nothing is lost at any point of it.
-    fn is_adopted_deployed_and_handed_back(&self, file: &str) {
+    fn is_adopted_deployed_and_handed_back(&self, file: &str, wanted: &[&str]) {
         let before = self.read(file);
         assert_eq!(self.seen(), [BY_HAND]);
         // One reload each way closes idle connections: who keeps one through it sees that, as with every reload.
@@ -93,6 +96,7 @@ impl HandMade {
         says(&run, 0, &["router.adopt", file, "Next: alcedo check"]);
         self.settle();
         says(&self.alcedo(&["check", "--local"]), 0, &[]);
+        self.check_finds(wanted);
         let run = self.alcedo(&["setup", "--dry-run"]);
         says(&run, 0, &[file, "leads to alcedo's proxy", "Nothing was changed"]);
         assert_eq!(self.read(file), before);
@@ -112,6 +116,32 @@ impl HandMade {
         assert_eq!(self.read(file), before);
         assert_eq!(self.seen(), [BY_HAND]);
         served(users, &[BY_HAND, &one, &two]);
+    }
+
+    /// Before anything is set up, and by nobody but whoever types it.
+    fn check_finds(&self, wanted: &[&str]) {
+        self.host.write("/srv/site/deploy.sh", SCRIPT).unwrap();
+        let run = self.alcedo(&["check", "--json", "--bundle", "/tmp/report.txt"]);
+        let told: serde_json::Value =
+            serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}", words(&run)));
+        let ids: Vec<&str> =
+            told["findings"].as_array().unwrap().iter().filter_map(|f| f["id"].as_str()).collect();
+        for id in wanted.iter().chain(&[
+            "script.edit-in-place",
+            "script.no-lock",
+            "journald.unlimited",
+            "setup.missing",
+        ]) {
+            assert!(ids.contains(id), "no {id} in {told:#}");
+        }
+        let report = self.read("/tmp/report.txt");
+        assert!(report.contains("nginx -T") && report.contains("ExecStart") == !wanted.contains(&"unit.none"), "{report}");
+        assert!(!report.contains("planted"), "a secret is in the report");
+        says(
+            &self.alcedo(&["check", "--bundle", "/tmp/report.txt"]),
+            1,
+            &["write /tmp/report.txt"],
+        );
     }
 
     /// What a person adds: how a release names itself, and no long observation in a test.
@@ -155,7 +185,7 @@ fn site_of_s0_with_an_edited_upstream_is_adopted_and_handed_back() {
     let unit = |slot: &str, port| {
         format!(
             "[Unit]\nDescription=Example app ({slot})\nAfter=network.target\n\n[Service]\nType=simple\nUser=www-data\n\
-             WorkingDirectory=/srv/www/example.com/{slot}\nExecStart={}\nRestart=on-failure\n\n[Install]\nWantedBy=multi-user.target\n",
+             WorkingDirectory=/srv/www/example.com/{slot}\nEnvironment=API_KEY=planted\nExecStart={}\nRestart=on-failure\n\n[Install]\nWantedBy=multi-user.target\n",
             app(port, "")
         )
     };
@@ -178,7 +208,8 @@ fn site_of_s0_with_an_edited_upstream_is_adopted_and_handed_back() {
         return;
     };
     hand.start(&["example-blue", "example-green"]);
-    hand.is_adopted_deployed_and_handed_back(upstream);
+    // S0-D3, S0-D4, S1-D4.
+    hand.is_adopted_deployed_and_handed_back(upstream, &["nginx.no-keepalive", "nginx.upgrade"]);
 }
 
 /// S1: a template unit, a port file for each colour, `current`, and an included variable.
@@ -234,7 +265,9 @@ fn site_of_s1_with_an_included_variable_is_adopted_and_handed_back() {
     ])
     .unwrap();
     hand.start(&["saltbox-api@blue"]);
-    hand.is_adopted_deployed_and_handed_back(selector);
+    // S1-D1, S1-D4, S1-54.
+    let wanted = ["unit.shared-current", "nginx.variable-pass", "unit.crash-loop"];
+    hand.is_adopted_deployed_and_handed_back(selector, &wanted);
 }
 
 /// S3: a main file of its own, a link to one of two upstream files, a process that no unit keeps.
@@ -266,7 +299,9 @@ fn site_of_s3_with_a_linked_upstream_is_adopted_and_handed_back() {
     ];
     host.must(&argv).unwrap();
     hand.start(&[]);
-    hand.is_adopted_deployed_and_handed_back("/etc/nginx/upstream.conf");
+    // S3-D2, S3-13.
+    let wanted = ["nginx.main-file-replaced", "unit.none", "nginx.host-header"];
+    hand.is_adopted_deployed_and_handed_back("/etc/nginx/upstream.conf", &wanted);
     // The colours' own files are as they were.
     assert_eq!(std::fs::read_to_string(host.path("/etc/nginx/blue.conf")).unwrap(), upstream(8081));
 }
