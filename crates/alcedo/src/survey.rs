@@ -42,6 +42,7 @@ pub(crate) fn look(dir: Option<&Path>) -> Vec<Finding> {
     survey.addresses = addresses();
     survey.journald = journald();
     memory(&mut survey);
+    survey.disk_bytes = Some(crate::adapters::machine::disk_available_bytes(Path::new("/srv")));
     trees::read(&mut survey, dir);
     found.extend(findings(&survey));
     found.sort_by(|a, b| (a.severity, &a.id, &a.subject).cmp(&(b.severity, &b.id, &b.subject)));

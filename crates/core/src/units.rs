@@ -100,12 +100,7 @@ fn one(
         |key: &str| lines.iter().rev().find(|(k, ..)| k == key).map(|(_, value, _)| filled(value));
     let mut env = BTreeMap::new();
     for (_, value, _) in lines.iter().filter(|(key, ..)| key == "Environment") {
-        env.extend(
-            shell_words::split(&filled(value))
-                .unwrap_or_default()
-                .iter()
-                .filter_map(|word| pair(word)),
-        );
+        env.extend(shell_words::split(&filled(value)).unwrap_or_default().iter().filter_map(pair));
     }
     for (_, value, _) in lines.iter().filter(|(key, ..)| key == "EnvironmentFile") {
         let path = PathBuf::from(filled(value.trim_start_matches('-')));

@@ -29,15 +29,20 @@ pub(crate) fn memory_available_bytes() -> u64 {
     kib.map_or(u64::MAX, |kib| kib * 1024)
 }
 
+/// Free bytes for this user on the file system of `path`, or of its nearest existing parent.
+pub(crate) fn disk_available_bytes(path: &Path) -> u64 {
+    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    rustix::fs::statvfs(existing)
+        .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 impl Machine for ThisMachine {
     fn memory_available_bytes(&self) -> u64 {
         memory_available_bytes()
     }
 
     fn disk_available_bytes(&self, path: &Path) -> u64 {
-        let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-        rustix::fs::statvfs(existing)
-            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+        disk_available_bytes(path)
     }
 
     fn unprepared(&self, app: &AppName, config: &Config) -> Vec<String> {

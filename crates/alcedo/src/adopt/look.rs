@@ -198,7 +198,6 @@ fn target(path: &Path) -> Option<PathBuf> {
 }
 
 fn text(path: &Path) -> Option<String> {
-    let meta = fs::metadata(path).ok().filter(|meta| meta.is_file() && meta.len() <= BYTES_MAX)?;
-    drop(meta);
+    fs::metadata(path).ok().filter(|meta| meta.is_file() && meta.len() <= BYTES_MAX)?;
     fs::read_to_string(path).ok()
 }

@@ -69,7 +69,11 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
         }
     }
     if session.json() {
-        let changes: Vec<_> = pending.iter().map(shown).collect();
+        let adopted = take_over.as_ref().map(adopt::Plan::shown).unwrap_or_default();
+        let mut changes: Vec<_> = pending.iter().map(shown).collect();
+        changes.extend(
+            adopted.split_first().map(|(what, diff)| json!({ "what": what, "diff": diff })),
+        );
         session.print_json(&json!({ "ok": true, "changes": changes, "privileges": privileges }));
         return Ok(exit::DONE);
     }

@@ -8,25 +8,16 @@ use std::fmt::Write as _;
 use std::fs;
 
 /// Words in names whose values nobody needs to see.
-const SECRETS: [&str; 12] = [
-    "key",
-    "secret",
-    "password",
-    "passwd",
-    "token",
-    "auth",
-    "credential",
-    "dsn",
-    "cookie",
-    "private",
-    "_url",
-    "api",
-];
+const SECRETS: [&str; 10] =
+    ["key", "secret", "password", "passwd", "token", "auth", "credential", "dsn", "cookie", "_url"];
 const HIDDEN: &str = "[left out]";
 
 /// The text: findings, versions, units and sites of this host, and the configuration.
 pub(crate) fn bundle(findings: &[Finding], config: Option<&str>, at: &str) -> String {
     let mut text = String::new();
+    let findings = serde_json::to_string_pretty(findings).unwrap_or_default();
+    // Our own words, about places and names alone.
+    let _ = writeln!(text, "== findings\n{findings}\n");
     let mut part = |title: &str, body: &str| {
         let _ = writeln!(text, "== {title}\n{}\n", cleaned(body).trim_end());
     };
@@ -37,7 +28,6 @@ pub(crate) fn bundle(findings: &[Finding], config: Option<&str>, at: &str) -> St
         let body = fs::read_to_string(file).unwrap_or_default();
         part(title, &body.lines().take(12).collect::<Vec<_>>().join("\n"));
     }
-    part("findings", &serde_json::to_string_pretty(findings).unwrap_or_default());
     part("alcedo.toml", config.unwrap_or("none"));
     let nginx = Nginx::new(None);
     if let Ok(about) = nginx.about() {
@@ -61,22 +51,20 @@ fn cleaned(text: &str) -> String {
 
 fn line(line: &str) -> String {
     let hidden = without_passwords(line);
-    let lower = hidden.to_lowercase();
-    // `Environment=` may hold anything; `ssl_certificate_key` and the like are paths, which help.
+    let lower = hidden.to_ascii_lowercase();
+    // It may hold anything.
     if lower.trim_start().starts_with("environment=") {
         return format!("Environment={HIDDEN}");
     }
-    let split = hidden.find(['=', ':']).or_else(|| {
-        hidden.trim_start().find(' ').map(|at| at + hidden.len() - hidden.trim_start().len())
-    });
-    let Some(at) = split else { return hidden };
-    let (name, value) = hidden.split_at(at + 1);
-    let is_secret = SECRETS.iter().any(|word| name.to_lowercase().contains(word));
-    let is_path = value.trim().starts_with('/');
-    if is_secret && !is_path && !value.trim().is_empty() && !name.contains("finding") {
-        return format!("{name} {HIDDEN}");
+    let Some(at) = SECRETS.iter().filter_map(|word| lower.find(word)).min() else { return hidden };
+    let is_name = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+    let end = hidden[at..].find(|c| !is_name(c)).map_or(hidden.len(), |length| at + length);
+    let value = hidden[end..].trim_start_matches([' ', '=', ':', '"', '\'']);
+    // Where a secret lies, and nginx's variables, are none.
+    if value.is_empty() || value.starts_with(['/', '$', ';']) {
+        return hidden;
     }
-    hidden
+    format!("{} {HIDDEN}", &hidden[..end])
 }
 
 /// `postgres://user:password@host` without what is between.

@@ -67,7 +67,8 @@ pub fn adopt(
     let site = choose(hand, wanted.unwrap_or(&sources.name))?;
     let live = live(hand, site)?;
     let from_sources = detect(sources).ok();
-    let mut draft = Draft::new(&kind(site), &name(hand, site, &live, wanted), &sources.name);
+    let mut draft = Draft::new(&kind(site), &name(hand, site, &live, wanted), &sources.name)
+        .ok_or_else(|| InitError::NotKnown { saw: "nothing that makes a name".to_owned() })?;
     draft.set("runner", "systemd", "units of alcedo's own, beside the hand-made ones");
     place(hand, &live, &mut draft);
     started(hand, &live, from_sources.as_ref(), &mut draft);

@@ -22,7 +22,7 @@ pub(super) fn go(dir: &Directory) -> Option<Draft> {
         .map(|(path, _)| path.rsplit_once('/').map_or("", |(dir, _)| dir))
         .collect();
     let package = choose(&mains, name)?;
-    let mut draft = Draft::new("Go", name, &dir.name);
+    let mut draft = Draft::new("Go", name, &dir.name)?;
     let binary = draft.app.to_string();
     let at = if package.is_empty() { ".".to_owned() } else { format!("./{package}") };
     let cgo = dir.text("go.mod").is_some_and(|text| text.contains("mattn/go-sqlite3"));
@@ -46,7 +46,7 @@ pub(super) fn rust(dir: &Directory) -> Option<Draft> {
     let programs: Vec<(String, &str)> =
         manifests.iter().filter_map(|(path, text)| rust_program(dir, path, text)).collect();
     let (name, from) = programs.first()?;
-    let mut draft = Draft::new("Rust", name, &dir.name);
+    let mut draft = Draft::new("Rust", name, &dir.name)?;
     let locked = if dir.has("Cargo.lock") { " --locked" } else { "" };
     let which = if programs.len() > 1 { format!(" --bin {name}") } else { String::new() };
     draft.set("release.build", format!("cargo build --release{locked}{which}"), (*from).to_owned());

@@ -40,17 +40,10 @@ pub enum State {
 }
 
 impl Draft {
-    /// Nothing but a name.
-    pub(super) fn new(kind: &str, name: &str, otherwise: &str) -> Self {
-        let app = app_name(name).or_else(|| app_name(otherwise));
-        let app = app.or_else(|| AppName::new("app").ok());
-        Self {
-            kind: kind.to_owned(),
-            // `app` is a name.
-            app: app.unwrap_or_else(|| unreachable!("a constant that is a name")),
-            settings: Vec::new(),
-            notes: Vec::new(),
-        }
+    /// Nothing but a name; one that says nothing where nothing makes one. Always there: `app` is a name.
+    pub(super) fn new(kind: &str, name: &str, otherwise: &str) -> Option<Self> {
+        let app = app_name(name).or_else(|| app_name(otherwise)).or_else(|| app_name("app"))?;
+        Some(Self { kind: kind.to_owned(), app, settings: Vec::new(), notes: Vec::new() })
     }
 
     /// Adds a setting, or replaces it.

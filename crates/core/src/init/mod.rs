@@ -60,8 +60,7 @@ pub fn detect(dir: &Directory) -> Result<Draft, InitError> {
     let found = [python::detect, compiled::go, compiled::rust, php::detect, node::detect];
     let mut draft = match found.into_iter().find_map(|detect| detect(dir)) {
         Some(draft) => draft,
-        None if procfile::has_web(dir) => Draft::new("A Procfile's web process", "", &dir.name),
-        None => return Err(InitError::Nothing { saw: saw(dir) }),
+        None => procfile::draft(dir).ok_or_else(|| InitError::Nothing { saw: saw(dir) })?,
     };
     procfile::apply(dir, &mut draft);
     shared::find(dir, &mut draft);

@@ -17,7 +17,7 @@ pub(super) fn detect(dir: &Directory) -> Option<Draft> {
     let package = package(dir).unwrap_or_default();
     let (command, env, from) = start(dir, &package)?;
     let name = package["name"].as_str().unwrap_or_default();
-    let mut draft = Draft::new("Node", name, &dir.name);
+    let mut draft = Draft::new("Node", name, &dir.name)?;
     dependencies(dir, &package, &mut draft);
     draft.set("env.NODE_ENV", "production", "as Node's frameworks want it where people use them");
     for (name, value) in env {

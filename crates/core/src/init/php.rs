@@ -22,7 +22,7 @@ pub(super) fn detect(dir: &Directory) -> Option<Draft> {
             (false, true) => ("Symfony", false, true),
             (false, false) => ("PHP", false, false),
         };
-    let mut draft = Draft::new(kind, composer["name"].as_str().unwrap_or_default(), &dir.name);
+    let mut draft = Draft::new(kind, composer["name"].as_str().unwrap_or_default(), &dir.name)?;
     let install = dir.has("composer.json").then(|| "composer install --no-dev -o".to_owned());
     let build: Vec<String> = install.into_iter().chain(node::asset_build(dir)).collect();
     if !build.is_empty() {

@@ -25,9 +25,10 @@ pub(super) fn apply(dir: &Directory, draft: &mut Draft) {
     }
 }
 
-/// Whether there is a `web` line.
-pub(super) fn has_web(dir: &Directory) -> bool {
-    processes(dir).iter().any(|(name, ..)| name == "web")
+/// Nothing but the file's own: for what no language is known of. `None`: it has no `web` line.
+pub(super) fn draft(dir: &Directory) -> Option<Draft> {
+    processes(dir).iter().find(|(name, ..)| name == "web")?;
+    Draft::new("A Procfile's web process", "", &dir.name)
 }
 
 fn processes(dir: &Directory) -> Vec<(String, String, usize)> {

@@ -23,7 +23,7 @@ pub(super) fn detect(dir: &Directory) -> Option<Draft> {
         Interface::Asgi => "uvicorn",
         Interface::Wsgi => "gunicorn",
     };
-    let mut draft = Draft::new(&format!("{framework} on {server}"), &name, &dir.name);
+    let mut draft = Draft::new(&format!("{framework} on {server}"), &name, &dir.name)?;
     draft.list("release.exclude", &["venv", ".venv", "__pycache__"], "made anew for each release");
     draft.set(
         "release.prepare",

@@ -4,8 +4,12 @@ use super::{Survey, finding};
 use crate::lint::{Finding, Severity};
 use std::path::Path;
 
+/// Free disk below which a deploy is likely to fail.
+const DISK_LOW_BYTES: u64 = 512 << 20;
+
 pub(super) fn findings(survey: &Survey) -> Vec<Finding> {
-    let mut found: Vec<Finding> = journal(survey).into_iter().chain(memory(survey)).collect();
+    let mut found: Vec<Finding> =
+        [journal(survey), memory(survey), disk(survey)].into_iter().flatten().collect();
     for path in &survey.files {
         found.extend(git(path));
         found.extend(nested_link(survey, path));
@@ -23,6 +27,19 @@ fn journal(survey: &Survey) -> Option<Finding> {
         let message = "the journal has no limit of its own: a deploy that crashes in a loop takes up to a tenth of the disk, or 4 GB";
         finding("journald.unlimited", Severity::Info, "/etc/systemd/journald.conf", message, "SystemMaxUse=500M, then: sudo systemctl restart systemd-journald")
     })
+}
+
+/// S1-44: old releases eat disk.
+fn disk(survey: &Survey) -> Option<Finding> {
+    let free = survey.disk_bytes.filter(|free| *free < DISK_LOW_BYTES)?;
+    let message = format!("{} MiB are free where releases are kept", free >> 20);
+    Some(finding(
+        "disk.low",
+        Severity::Warning,
+        "/srv",
+        message,
+        "du -xh --max-depth 2 / | sort -h | tail shows what is growing; alcedo prune --dry-run",
+    ))
 }
 
 /// S0-35.

@@ -48,6 +48,8 @@ pub struct Survey {
     pub redirects: BTreeSet<String>,
     /// `journald.conf` and what is beside it.
     pub journald: String,
+    /// Free disk where releases will be, in bytes; absent: not known.
+    pub disk_bytes: Option<u64>,
     /// Resident memory of what is live, in bytes.
     pub live_bytes: u64,
     /// Memory that could be used without swapping, in bytes.

@@ -370,7 +370,7 @@ fn used(line: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut is_literal = false;
     for (at, c) in line.char_indices() {
-        if c == '\'' && line[..at].matches('"').count() % 2 == 0 {
+        if c == '\'' && line[..at].matches('"').count().is_multiple_of(2) {
             is_literal = !is_literal;
         }
         if c != '$' || is_literal || line[..at].ends_with('\\') {

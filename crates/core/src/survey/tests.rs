@@ -267,10 +267,11 @@ fn database_is_shared_by_its_directory_and_not_by_its_file() {
     assert!(has(&findings(&alone), "shared.sqlite").message.contains("-wal"));
 }
 
-/// S1-54, S0-35.
+/// S1-44, S1-54, S0-35.
 #[test]
-fn journal_without_a_limit_and_memory_for_one_copy_are_found() {
+fn full_disk_journal_without_a_limit_and_memory_for_one_copy_are_found() {
     let found = findings(&Survey {
+        disk_bytes: Some(100 << 20),
         live_bytes: 2,
         available_bytes: 1,
         journald: "[Journal]\n#SystemMaxUse=\n".to_owned(),
@@ -278,6 +279,7 @@ fn journal_without_a_limit_and_memory_for_one_copy_are_found() {
     });
     assert_eq!(has(&found, "journald.unlimited").severity, Severity::Info);
     has(&found, "memory.two-copies");
+    has(&found, "disk.low");
     let set = Survey { journald: "SystemMaxUse=500M\n".to_owned(), ..Survey::default() };
     assert_eq!(findings(&set), []);
 }
@@ -350,6 +352,7 @@ fn table_of_findings_is_whole() {
         "session.",
         "journald.",
         "memory.",
+        "disk.",
         "dns.",
         "edge.",
         "shared.",
