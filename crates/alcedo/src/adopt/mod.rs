@@ -11,7 +11,7 @@ mod record;
 mod take_over;
 
 pub(crate) use look::{links, listener, listening_pid, look, nginx_files, read_sites, units};
-pub(crate) use record::waits;
+pub(crate) use record::{hand_made, waits};
 pub(crate) use take_over::{Plan, hand_back, plan};
 
 use crate::engine::ports::EffectError;

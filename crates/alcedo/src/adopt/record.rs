@@ -112,6 +112,11 @@ pub(crate) fn waits(app: &AppName, config: &Config) -> Option<String> {
     (!done).then(|| file.display().to_string())
 }
 
+/// Where the hand-made process of an app listened.
+pub(crate) fn hand_made(app: &AppName) -> Option<String> {
+    Some(Record::load(app).ok()??.address)
+}
+
 fn path(app: &AppName) -> PathBuf {
     Path::new(DIR).join(format!("{app}.json"))
 }

@@ -41,9 +41,14 @@ pub(crate) struct Plan {
 /// # Errors
 /// The file is not that of a known layout, was edited since, or leads to a process that does not answer.
 pub(crate) fn plan(app: &AppName, config: &Config) -> Result<Option<Plan>, EffectError> {
+    let known = Record::load(app)?;
+    if let Some(record) = known.as_ref().filter(|r| Some(&r.file) != config.router.adopt.as_ref()) {
+        let what = format!("set {app} up: {} is still taken over", record.file.display());
+        let hint = "put router.adopt back as it was, or hand the site back first: sudo alcedo setup --remove";
+        return Err(failed(what, "router.adopt names another file, or none", hint));
+    }
     let Some(file) = &config.router.adopt else { return Ok(None) };
     let nginx = Nginx::new(None);
-    let known = Record::load(app)?.filter(|record| record.file == *file);
     let now = files::read(file, &ours(app, file))?;
     let record = match known {
         Some(record) if record.effect == Effect::Seen && now == record.after => return Ok(None),

@@ -34,6 +34,7 @@ pub(crate) fn run(session: &mut Session, args: &InitArgs) -> anyhow::Result<u8> 
     }
     with_flags(session, &mut draft)?;
     check(&draft).map_err(|error| refused(&error))?;
+    draft.notes.sort_by_key(|note| note.severity);
     write(&file, &render(&draft))?;
     let next = next(&draft);
     if session.json() {

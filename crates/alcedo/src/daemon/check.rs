@@ -29,6 +29,7 @@ pub(super) fn check(host: &Host, app: &AppName) -> Result<Value, Failed> {
         }
         Keeper::System => findings.extend(prepare_user(&state)),
     }
+    findings.extend(hand_made(app, &state));
     findings.extend(host_itself(&findings));
     let accept = state.config.as_ref().map(|c| c.accept.clone()).unwrap_or_default();
     let ok = !findings.iter().any(|f| f.severity == "error" && !accept.iter().any(|a| *a == f.id));
@@ -78,6 +79,21 @@ fn of_router(world: &World, app: &AppName) -> Vec<Finding> {
         fix: f.fix.unwrap_or_default(),
     };
     found.map(one).collect()
+}
+
+/// What was live before alcedo goes on running until its owner stops it.
+fn hand_made(app: &AppName, state: &AppState) -> Option<Finding> {
+    let address = crate::adopt::hand_made(app).filter(|_| state.active.is_some())?;
+    let port = alcedo_core::init::local_port(&address)?;
+    crate::adopt::listener(port)?;
+    Some(Finding {
+        id: "adopt.hand-made-runs".into(),
+        severity: "info",
+        subject: address,
+        message: "the hand-made process still runs, without traffic: it is the way back of `setup --remove`"
+            .to_owned(),
+        fix: "when you trust alcedo with it: sudo systemctl disable --now its unit".to_owned(),
+    })
 }
 
 /// What can be seen of the host without its apps; what was said already is not said twice.

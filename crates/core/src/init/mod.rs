@@ -108,4 +108,6 @@ fn saw(dir: &Directory) -> String {
 }
 
 #[cfg(test)]
+mod adopted_tests;
+#[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ pub fn render(draft: &Draft) -> String {
     let settings: Vec<&Setting> = std::iter::once(&app).chain(&draft.settings).collect();
     let width = settings.iter().map(|s| shown_key(s).len()).max().unwrap_or(0);
     let mut text = format!(
-        "# {}, as `alcedo init` found it. Every key: docs/guide/configuration.md; every value: alcedo config\n",
+        "# {}, as `alcedo init` found it. Every key: alcedo schema; every value in force: alcedo config\n",
         draft.kind
     );
     for setting in settings {
