@@ -1,6 +1,7 @@
 //! `check`: findings of the config, found here, and of the host, found there.
 
 use super::session::Session;
+use crate::api::Failed;
 use crate::cli::CheckArgs;
 use crate::paths::{Keeper, Paths};
 use crate::report::check;
@@ -10,6 +11,7 @@ use crate::views::CheckView;
 use alcedo_core::config::Runner;
 use alcedo_core::lint::{Finding, Severity, lint};
 use anyhow::Context;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 /// Runs `check`.
 pub(crate) fn run(session: &mut Session, args: &CheckArgs) -> anyhow::Result<u8> {
@@ -20,6 +22,11 @@ pub(crate) fn run(session: &mut Session, args: &CheckArgs) -> anyhow::Result<u8>
     };
     if let Some(file) = &app.file {
         session.reporter.words(&format!("{:<16} ok", file.typed.file));
+    }
+    if args.bundle.is_some() && !session.is_here(Some(&app)) {
+        let failed =
+            Failed::usage("`alcedo check --bundle` of another machine is not in this version");
+        return Err(failed.hint("type it on that machine").into());
     }
     let waits = !args.local && waits_for_setup(session, &app);
     if waits {
@@ -101,7 +108,8 @@ fn bundle(
     config: Option<&str>,
 ) -> anyhow::Result<()> {
     let text = crate::survey::bundle(findings, config, &super::session::wall());
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    // What helps somebody who helps is nobody else's business.
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let mut made = made.with_context(|| format!("write {}", file.display()))?;
     std::io::Write::write_all(&mut made, text.as_bytes())
         .with_context(|| format!("write {}", file.display()))?;

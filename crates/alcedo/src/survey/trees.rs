@@ -1,8 +1,9 @@
 //! Directories that slots run in, and deploy scripts: names and a few texts, to a limit.
 
-use alcedo_core::survey::Survey;
+use alcedo_core::survey::{Survey, journal_mode};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Names of a slot's directory that are looked at.
@@ -60,14 +61,33 @@ fn tree(dir: &Path, survey: &mut Survey) {
             }
             if let Ok(to) = fs::read_link(&path) {
                 survey.links.insert(path.clone(), next.join(to));
+                // Of what is shared only databases are of interest.
+                let shared = fs::read_dir(&path).into_iter().flatten().flatten().take(NAMES_MAX);
+                shared.for_each(|entry| database(&entry.path(), survey));
             }
-            if name == ".env"
+            database(&path, survey);
+            if [".env", "package.json"].iter().any(|known| name == *known)
                 && let Ok(text) = fs::read_to_string(&path)
             {
                 survey.settings.insert(path.clone(), text);
             }
             survey.files.insert(path);
         }
+    }
+}
+
+/// Its header says how it keeps transactions.
+fn database(path: &Path, survey: &mut Survey) {
+    let is_named = path
+        .extension()
+        .is_some_and(|end| ["db", "db3", "sqlite", "sqlite3"].iter().any(|known| end == *known));
+    let mut header = [0; 100];
+    let read = |path: &Path, header: &mut [u8]| fs::File::open(path)?.read_exact(header);
+    if is_named
+        && fs::metadata(path).is_ok_and(|meta| meta.is_file())
+        && read(path, &mut header).is_ok()
+    {
+        survey.databases.extend(journal_mode(&header).map(|journal| (path.to_owned(), journal)));
     }
 }
 

@@ -249,6 +249,12 @@ fn site_of_s0_with_an_edited_upstream_is_adopted_and_handed_back() {
 fn reboot_of_an_adopted_host_serves_what_it_served() {
     let Some(mut hand) = s0() else { return };
     says(&hand.alcedo(&["init", "--adopt"]), 0, &[]);
+    // Plain `init` where the hand-made units run tells that it is not the same.
+    let live = "/srv/www/example.com/blue";
+    hand.host.write(&format!("{live}/Procfile"), "web: ./app --port $PORT\n").unwrap();
+    let run = hand.host.run(&["/opt/alcedo", "-C", live, "init"]).unwrap();
+    says(&run, 0, &["unit.hand-made", "example-blue.service", "init --adopt"]);
+    hand.host.must(&["rm", &format!("{live}/Procfile"), &format!("{live}/alcedo.toml")]).unwrap();
     hand.settle();
     says(&hand.alcedo(&["setup"]), 0, &[]);
     hand.host.reboot().unwrap();
@@ -256,6 +262,44 @@ fn reboot_of_an_adopted_host_serves_what_it_served() {
     let one = hand.deploy("one");
     hand.host.reboot().unwrap();
     assert_eq!(hand.until_seen(), [one.as_str()]);
+}
+
+/// Killed at any moment of the take-over and of the hand-back, `setup` goes on where it was, and nobody notices.
+#[test]
+fn setup_killed_while_it_takes_over_or_hands_back_loses_nothing_and_goes_on() {
+    let Some(hand) = s0() else { return };
+    says(&hand.alcedo(&["init", "--adopt"]), 0, &[]);
+    hand.settle();
+    let whole = hand.toml();
+    // Prepared first, so that the kills meet the take-over.
+    let plain: String = whole
+        .lines()
+        .filter(|line| !line.starts_with("router.adopt"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    hand.host.write(&format!("{DESK}/alcedo.toml"), &plain).unwrap();
+    says(&hand.alcedo(&["setup"]), 0, &[]);
+    hand.host.write(&format!("{DESK}/alcedo.toml"), &whole).unwrap();
+    let before = hand.read(S0_UPSTREAM);
+    let users = hand.load(Shape::Fresh { connections: 4 });
+    let killed = |args: &[&str], after_ms: u32| {
+        let after = format!("0.{after_ms:03}");
+        let argv = ["timeout", "--signal=KILL", &after, "/opt/alcedo", "-C", DESK, "setup"];
+        let argv: Vec<&str> = argv.into_iter().chain(args.iter().copied()).collect();
+        hand.host.run(&argv).unwrap();
+        assert_eq!(hand.seen(), [BY_HAND], "killed after {after} s");
+    };
+    for after_ms in [20, 40, 60, 80, 120, 160, 240] {
+        killed(&[], after_ms);
+    }
+    says(&hand.alcedo(&["setup"]), 0, &[]);
+    assert!(hand.read(S0_UPSTREAM).contains("Taken over by alcedo"));
+    for after_ms in [20, 40, 60, 80, 120] {
+        killed(&["--remove", "-y"], after_ms);
+    }
+    says(&hand.alcedo(&["setup", "--remove", "-y"]), 0, &[]);
+    assert_eq!(hand.read(S0_UPSTREAM), before);
+    served(users, &[BY_HAND]);
 }
 
 /// S1: a template unit, a port file for each colour, `current`, and an included variable.
@@ -341,15 +385,34 @@ fn site_of_s3_with_a_linked_upstream_is_adopted_and_handed_back() {
         "--fork",
         "sh",
         "-c",
-        &format!("cd /app && exec /app/blue app --port 8081 --release {BY_HAND} > /dev/null 2>&1"),
+        &format!(
+            "cd /app && exec /app/blue app --port 8081 --all-addresses --release {BY_HAND} > /dev/null 2>&1"
+        ),
     ];
     host.must(&argv).unwrap();
     hand.start(&[]);
-    // S3-D2, S3-13.
-    let wanted = ["nginx.main-file-replaced", "unit.none", "nginx.host-header"];
+    // S3-D2, S3-13, S3-D5.
+    let wanted = ["nginx.main-file-replaced", "unit.none", "nginx.host-header", "port.public"];
     hand.is_adopted_deployed_and_handed_back("/etc/nginx/upstream.conf", &wanted);
     // The colours' own files are as they were.
     assert_eq!(std::fs::read_to_string(host.path("/etc/nginx/blue.conf")).unwrap(), upstream(8081));
+}
+
+/// S0-D1: the refinement of S0, with its three files where a pattern includes them.
+#[test]
+fn upstream_in_three_included_files_is_named_and_nothing_is_adopted() {
+    let files = ["blue", "green", "active"]
+        .map(|name| format!("/etc/nginx/conf.d/example-upstream-{name}.conf"));
+    let Some(hand) = HandMade::host("example.com", &[], &[]) else { return };
+    hand.start(&[]);
+    for file in &files {
+        hand.host.write(file, "upstream example_app {\n server 127.0.0.1:9001;\n}\n").unwrap();
+    }
+    let text = "app = \"example\"\nrunner = \"systemd\"\nweb.command = \"./app --port {port}\"\n";
+    hand.host.write(&format!("{DESK}/alcedo.toml"), text).unwrap();
+    says(&hand.alcedo(&["check"]), 1, &["nginx.duplicate-upstream", "example_app", "nginx.broken"]);
+    hand.host.must(&["rm", &format!("{DESK}/alcedo.toml")]).unwrap();
+    says(&hand.alcedo(&["init", "--adopt"]), 1, &["duplicate upstream"]);
 }
 
 /// What cannot be taken over is told, and nothing is changed.

@@ -81,6 +81,7 @@ pub fn adopt(
             "none found here: without it an open port counts as ready",
         );
     }
+    ports(hand, &live, &mut draft);
     shared(hand, &live, &mut draft);
     routed(hand, site, &live, &mut draft);
     told(hand, site, &live, &mut draft);
@@ -307,6 +308,17 @@ fn command(live: &Live, root: &Path) -> Option<(String, String)> {
         if word.contains(['{', '}']) { word.clone() } else { shell_words::quote(word).into_owned() }
     });
     Some((shown.collect::<Vec<_>>().join(" "), dir.display().to_string()))
+}
+
+/// Shown and not set: as long as the hand-made units run they have them.
+fn ports(hand: &HandMade, live: &Live, draft: &mut Draft) {
+    let Some(unit) = &live.unit else { return };
+    let same = |other: &&Unit| stem(&other.name) == stem(&unit.name);
+    let of = |slot: Slot| hand.units.iter().filter(same).find(|unit| unit.slot == Some(slot))?.port;
+    if let (Some(blue), Some(green)) = (of(Slot::Blue), of(Slot::Green)) {
+        let from = "the hand-made units have them; yours once these are stopped";
+        draft.propose("web.ports", json!({ "blue": blue, "green": green }), from);
+    }
 }
 
 /// S0-5, S0-19, S0-20: what each colour's directory links to is one for both.

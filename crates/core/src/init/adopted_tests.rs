@@ -66,6 +66,8 @@ fn s0_is_taken_over_from_the_slot_whose_port_nginx_names() {
     assert_eq!(text(&draft, "systemd.user"), "www-data");
     assert_eq!(text(&draft, "router.adopt"), "/etc/nginx/conf.d/example-upstream.conf");
     assert_eq!(draft.get("router.domains"), Some(&serde_json::json!(["example.com"])));
+    // S0-3: theirs, as long as they run.
+    assert!(render(&draft).contains("# web.ports"), "{}", render(&draft));
     // S0-19, S0-20: both set-ups use the same ones, and the command for that is told.
     assert_eq!(draft.get("shared.files"), Some(&serde_json::json!([".env"])));
     assert_eq!(draft.get("shared.dirs"), Some(&serde_json::json!(["public/uploads"])));

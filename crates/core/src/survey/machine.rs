@@ -1,6 +1,6 @@
 //! The machine and the trees: disk, memory, journal, what slots share and what they only seem to share.
 
-use super::{Survey, finding};
+use super::{Journal, Survey, finding};
 use crate::lint::{Finding, Severity};
 use std::path::Path;
 
@@ -16,6 +16,7 @@ pub(super) fn findings(survey: &Survey) -> Vec<Finding> {
         found.extend(sqlite(survey, path));
     }
     found.extend(survey.settings.iter().filter_map(|(path, text)| sessions(path, text)));
+    found.extend(survey.databases.iter().filter_map(|(path, journal)| not_wal(path, *journal)));
     found
 }
 
@@ -104,8 +105,19 @@ fn sqlite(survey: &Survey, path: &Path) -> Option<Finding> {
     Some(finding("shared.sqlite", Severity::Error, path.display().to_string(), message, fix))
 }
 
+/// S3-1: two slots are two writers.
+fn not_wal(path: &Path, journal: Journal) -> Option<Finding> {
+    (journal == Journal::Rollback).then(|| {
+        let message = "the database is not in WAL mode: while one slot writes, the other one cannot read, and answers \"database is locked\"";
+        finding("shared.sqlite-journal", Severity::Warning, path.display().to_string(), message, "PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000")
+    })
+}
+
 /// S0-33: sessions in files of one slot end with the switch.
 fn sessions(path: &Path, text: &str) -> Option<Finding> {
+    if path.ends_with("package.json") {
+        return in_memory(path, text);
+    }
     let keys = ["SESSION_DRIVER", "CACHE_STORE", "CACHE_DRIVER"];
     let at = text.lines().position(|line| {
         line.split_once('=').is_some_and(|(key, value)| {
@@ -122,4 +134,16 @@ fn sessions(path: &Path, text: &str) -> Option<Finding> {
         message,
         fix,
     ))
+}
+
+/// S0-33: what `express-session` does when no store is given.
+fn in_memory(path: &Path, text: &str) -> Option<Finding> {
+    let at = text.lines().position(|line| line.contains("\"express-session\""))?;
+    let has_store = ["connect-", "-store", "-session-sequelize", "redis"]
+        .iter()
+        .any(|word| text.contains(word));
+    (!has_store).then(|| {
+        let message = "sessions are kept in the process: everybody is logged out by a switch and by each restart";
+        finding("session.memory", Severity::Warning, format!("{}:{}", path.display(), at + 1), message, "a store: connect-redis, connect-pg-simple; or cookie-session")
+    })
 }

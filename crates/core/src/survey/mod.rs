@@ -17,6 +17,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+/// How SQLite keeps a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// Readers go on while somebody writes.
+    Wal,
+    /// They do not.
+    Rollback,
+}
+
+/// The journal mode in a database's header (<https://www.sqlite.org/fileformat.html>, offset 18); `None`: it is no database.
+pub fn journal_mode(header: &[u8]) -> Option<Journal> {
+    let version = header.starts_with(b"SQLite format 3\0").then(|| header.get(18)).flatten()?;
+    Some(if *version == 2 { Journal::Wal } else { Journal::Rollback })
+}
+
 /// What was seen.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {
@@ -36,8 +51,10 @@ pub struct Survey {
     pub scripts: BTreeMap<PathBuf, String>,
     /// Names in the directories that units run in, two levels deep, absolute.
     pub files: BTreeSet<PathBuf>,
-    /// Texts of `.env` files there, by path; values are looked at and never shown.
+    /// Texts of `.env` and `package.json` there, by path; values are looked at and never shown.
     pub settings: BTreeMap<PathBuf, String>,
+    /// SQLite databases there whose header was read.
+    pub databases: BTreeMap<PathBuf, Journal>,
     /// Addresses of each domain that is served; `None`: the name is not known.
     pub names: BTreeMap<String, Option<BTreeSet<IpAddr>>>,
     /// Addresses of this host.

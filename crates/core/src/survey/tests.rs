@@ -267,6 +267,33 @@ fn database_is_shared_by_its_directory_and_not_by_its_file() {
     assert!(has(&findings(&alone), "shared.sqlite").message.contains("-wal"));
 }
 
+/// S3-1, S0-33.
+#[test]
+fn database_without_wal_and_sessions_in_memory_are_found() {
+    assert_eq!(journal_mode(b"SQLite format 3\0\x10\x00\x02\x02"), Some(Journal::Wal));
+    assert_eq!(journal_mode(b"SQLite format 3\0\x10\x00\x01\x01"), Some(Journal::Rollback));
+    assert_eq!(journal_mode(b"SQLite format 3\0"), None);
+    let databases = BTreeMap::from([
+        ("/srv/x/data/a.db".into(), Journal::Rollback),
+        ("/srv/x/data/b.db".into(), Journal::Wal),
+    ]);
+    let package = "{ \"dependencies\": {\n \"express-session\": \"1\" } }".to_owned();
+    let stored =
+        "{ \"dependencies\": { \"express-session\": \"1\", \"connect-redis\": \"7\" } }".to_owned();
+    let settings = BTreeMap::from([
+        ("/srv/x/blue/package.json".into(), package),
+        ("/srv/y/blue/package.json".into(), stored),
+    ]);
+    let found = findings(&Survey { databases, settings, ..Survey::default() });
+    assert_eq!(has(&found, "shared.sqlite-journal").subject, "/srv/x/data/a.db");
+    assert_eq!(has(&found, "session.memory").subject, "/srv/x/blue/package.json:2");
+    assert_eq!(
+        found.iter().filter(|f| f.id.starts_with("session") || f.id.starts_with("shared")).count(),
+        2,
+        "{found:?}"
+    );
+}
+
 /// S1-44, S1-54, S0-35.
 #[test]
 fn full_disk_journal_without_a_limit_and_memory_for_one_copy_are_found() {
