@@ -40,8 +40,12 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
         return remove(session, args, steps, app.as_ref().map(|(name, _)| name));
     }
     let pending = setup::pending(&steps).map_err(refused)?;
-    let take_over = match named {
-        Some((name, config)) => adopt::plan(name, config).map_err(not_adopted)?,
+    let take_over = match named.map(|(name, config)| adopt::plan(name, config)) {
+        Some(Err(_)) if !is_root => {
+            session.reporter.words("What is done to your nginx is shown to root alone.");
+            None
+        }
+        Some(plan) => plan.map_err(not_adopted)?,
         None => None,
     };
     if args.dry_run {
