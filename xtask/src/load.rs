@@ -14,6 +14,7 @@ pub use request::Dialect;
 pub use tally::{Seen, Tally};
 
 use anyhow::{Result, ensure};
+use closed::Keep;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,11 @@ pub enum Shape {
         connections: usize,
         /// Of these, how many ask for answers that take a while, so that they are in flight nearly always.
         slow: usize,
+    },
+    /// The same, each request on a connection of its own: what `curl` and health checkers are.
+    Fresh {
+        /// Connections at a time.
+        connections: usize,
     },
     /// Poisson arrivals that do not wait for answers; latency counts from the intended time of sending.
     Open {
@@ -89,7 +95,10 @@ impl Load {
             let local = tokio::task::LocalSet::new();
             match shape {
                 Shape::Closed { connections, slow } => {
-                    local.block_on(&runtime, closed::run(inner, connections, slow))
+                    local.block_on(&runtime, closed::run(inner, connections, slow, Keep::Alive))
+                }
+                Shape::Fresh { connections } => {
+                    local.block_on(&runtime, closed::run(inner, connections, 0, Keep::Nothing))
                 }
                 Shape::Open { per_second, connections } => {
                     local.block_on(&runtime, open::run(inner, per_second, connections))

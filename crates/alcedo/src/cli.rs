@@ -19,6 +19,7 @@ const TEMPLATE: &str =
 
 const EXAMPLES: &str = "Examples:
   alcedo demo                  watch a deploy, a bad release and a rollback; needs nothing
+  alcedo init                  write an alcedo.toml from what is here
   alcedo check                 what stands in the way
   alcedo deploy                build, prove, switch, judge
   alcedo status --watch        what is live, and how it does
@@ -124,6 +125,9 @@ pub(crate) enum When {
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum Verb {
+    /// Look at this directory and write a short `alcedo.toml`; never overwrites one
+    #[command(before_help = verbs::INIT, help_template = TEMPLATE)]
+    Init(InitArgs),
     /// Look at the config and this host: what stands in the way of a deploy
     #[command(before_help = verbs::CHECK, help_template = TEMPLATE)]
     Check(CheckArgs),

@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod follow;
 mod history;
+mod init;
 mod key;
 mod logs;
 mod names;
@@ -60,7 +61,8 @@ fn run(cli: Cli) -> u8 {
         Verb::DemoApp(args) => return processes::demo_app(args),
         Verb::Names(args) => return names::print(args),
         Verb::Host(args) => return crate::host::main(args),
-        Verb::Check(_)
+        Verb::Init(_)
+        | Verb::Check(_)
         | Verb::Plan(_)
         | Verb::Deploy(_)
         | Verb::Promote(_)
@@ -107,6 +109,7 @@ fn run(cli: Cli) -> u8 {
 
 fn verb(session: &mut Session, verb: Verb) -> anyhow::Result<u8> {
     match verb {
+        Verb::Init(args) => init::run(session, &args),
         Verb::Check(args) => check::run(session, &args),
         Verb::Plan(args) => plan::run(session, &args),
         Verb::Deploy(args) => deploy::run(session, &args),
@@ -150,7 +153,8 @@ fn host_verb(verb: &Verb) -> &'static str {
         Verb::Retire => "retire",
         Verb::Prune(_) => "prune",
         Verb::Config(_) => "config",
-        Verb::Status(_)
+        Verb::Init(_)
+        | Verb::Status(_)
         | Verb::Setup(_)
         | Verb::Demo(_)
         | Verb::Key(_)
@@ -169,7 +173,8 @@ fn ends_with_a_line(verb: &Verb) -> bool {
     match verb {
         Verb::Deploy(_) | Verb::Promote(_) | Verb::Abort | Verb::Rollback(_) => true,
         Verb::History(args) => args.id.is_some(),
-        Verb::Check(_)
+        Verb::Init(_)
+        | Verb::Check(_)
         | Verb::Plan(_)
         | Verb::Resolve(_)
         | Verb::Status(_)

@@ -1,6 +1,7 @@
 //! The one binary: CLI, engine, adapters, transport, daemon.
 
 mod adapters;
+mod adopt;
 mod api;
 mod cli;
 mod commands;
@@ -10,6 +11,7 @@ mod diff;
 mod engine;
 mod files;
 mod host;
+mod init;
 mod paths;
 mod process_table;
 mod report;
@@ -18,6 +20,7 @@ mod setup_user;
 mod shim;
 mod source;
 mod supervise;
+mod survey;
 mod transport;
 mod upload;
 mod views;

@@ -9,6 +9,7 @@ pub(crate) mod ended;
 pub(crate) mod error;
 pub(crate) mod fold;
 pub(crate) mod history;
+pub(crate) mod init;
 pub(crate) mod ink;
 pub(crate) mod json;
 pub(crate) mod line;

@@ -107,7 +107,13 @@ pub(crate) fn differing_units(name: &AppName, config: &Config) -> Vec<String> {
         | step::Change::Enabled { .. }
         | step::Change::Running { .. } => None,
     };
-    plan.steps(&paths).into_iter().filter_map(differs).collect()
+    let units = plan.steps(&paths).into_iter().filter_map(differs);
+    units.chain(crate::adopt::waits(name, config)).collect()
+}
+
+/// The name of a user of this host, or the number.
+pub(crate) fn user_name(uid: u32) -> String {
+    accounts::name(uid)
 }
 
 fn places(paths: &Paths) -> Places {

@@ -41,5 +41,7 @@ pub use model::*;
 pub use origin::{Origin, Origins};
 pub use part::ReleasePart;
 pub use peek::host;
+pub(crate) use preset::graceful_signal;
 pub use render::{render, to_json};
 pub use schema::schema;
+pub(crate) use toml_text::value as toml_value;

@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod event;
 pub mod facts;
 pub mod host;
+pub mod init;
 pub mod judge;
 pub mod lint;
 pub mod names;
@@ -19,6 +20,8 @@ pub mod release;
 pub mod slot;
 pub mod state;
 pub mod step;
+pub mod survey;
+pub mod units;
 
 pub use binding::{Binding, BindingId};
 pub use host::HostAddress;

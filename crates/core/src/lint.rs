@@ -91,7 +91,7 @@ fn dev_server(name: &ServiceName, service: &Service) -> Option<Finding> {
     Some(warning("unit.dev-server", &format!("services.{name}.command"), &message, fix))
 }
 
-fn development_server(words: &[&str]) -> Option<(&'static str, &'static str)> {
+pub(crate) fn development_server(words: &[&str]) -> Option<(&'static str, &'static str)> {
     let first = words.first().map(|word| base(word))?;
     let has = |word: &str| words.contains(&word);
     let names = |word: &str| words.iter().any(|w| base(w) == word);

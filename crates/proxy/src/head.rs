@@ -282,6 +282,11 @@ fn write_forwarded_on(out: &mut Vec<u8>, headers: &HeaderMap, conn: &Conn, trust
     let values = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
     let hops = values.flat_map(|value| value.split(',')).map(str::trim).filter(|h| !h.is_empty());
     let mut hops: Vec<&str> = hops.collect();
+    // A proxy that tells the client's address in this header alone, as many hand-made sites do.
+    if hops.is_empty() {
+        let real = headers.get(X_REAL_IP).and_then(|value| value.to_str().ok()).map(str::trim);
+        hops.extend(real.filter(|ip| ip.parse::<IpAddr>().is_ok()));
+    }
     let is_known = |hop: &&str| hop.parse().is_ok_and(|ip| is_trusted(ip, trusted));
     let client = hops.iter().rev().find(|hop| !is_known(hop)).or(hops.first()).copied();
     let peer = conn.peer_text.to_str().unwrap_or_default();

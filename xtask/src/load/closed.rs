@@ -14,25 +14,48 @@ use tokio::time::Instant;
 /// After a refused connection the client waits this long, so that a dead server is counted and not hammered.
 const PAUSE_AFTER_LOSS: Duration = Duration::from_millis(20);
 
-pub(super) async fn run(shared: Arc<Shared>, connections: usize, slow: usize) -> Result<()> {
+/// Whether a connection is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// As long as the server keeps it.
+    Alive,
+    /// Never.
+    Nothing,
+}
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    connections: usize,
+    slow: usize,
+    keep: Keep,
+) -> Result<()> {
     let connected = Rc::new(Cell::new(0));
     let mut clients = tokio::task::JoinSet::new();
     for number in 0..connections {
         let all = connections;
         let connected = connected.clone();
-        clients.spawn_local(client(shared.clone(), number < slow, all, connected));
+        clients.spawn_local(client(shared.clone(), number < slow, all, connected, keep));
     }
     while clients.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn client(shared: Arc<Shared>, is_slow: bool, all: usize, connected: Rc<Cell<usize>>) {
+async fn client(
+    shared: Arc<Shared>,
+    is_slow: bool,
+    all: usize,
+    connected: Rc<Cell<usize>>,
+    keep: Keep,
+) {
     let mut connection = None;
     let mut is_counted = false;
     while !shared.stops() {
         let target = &shared.target;
         let request = if is_slow { Request::slow(target) } else { Request::mixed(target) };
         let done = attempt(&shared, &mut connection, &request, Instant::now()).await;
+        if keep == Keep::Nothing {
+            connection = None;
+        }
         if done && !is_counted {
             is_counted = true;
             connected.set(connected.get() + 1);

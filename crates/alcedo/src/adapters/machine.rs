@@ -37,6 +37,23 @@ pub(crate) fn php_fpm(version: Option<&str>) -> Option<PathBuf> {
     found.max().map(|(_, path)| path)
 }
 
+/// Memory that could be used without swapping, in bytes.
+pub(crate) fn memory_available_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    // A kernel that does not say is no reason to refuse a deploy.
+    kib.map_or(u64::MAX, |kib| kib * 1024)
+}
+
+/// Free bytes for this user on the file system of `path`, or of its nearest existing parent.
+pub(crate) fn disk_available_bytes(path: &Path) -> u64 {
+    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    rustix::fs::statvfs(existing)
+        .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 impl Machine for ThisMachine {
     fn token(&self) -> Result<String, EffectError> {
         let mut bytes = [0; 16];
@@ -49,23 +66,11 @@ impl Machine for ThisMachine {
     }
 
     fn memory_available_bytes(&self) -> u64 {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let kib = text.lines().find_map(|line| {
-            line.strip_prefix("MemAvailable:")?
-                .trim()
-                .strip_suffix("kB")?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        });
-        // A kernel that does not say is no reason to refuse a deploy.
-        kib.map_or(u64::MAX, |kib| kib * 1024)
+        memory_available_bytes()
     }
 
     fn disk_available_bytes(&self, path: &Path) -> u64 {
-        let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-        rustix::fs::statvfs(existing)
-            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+        disk_available_bytes(path)
     }
 
     fn php_fpm(&self, version: Option<&str>) -> Option<PathBuf> {

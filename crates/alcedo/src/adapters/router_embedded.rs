@@ -17,6 +17,9 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(5);
 const SWITCH_LIMIT: Duration = Duration::from_secs(15);
 
+/// The target that is no slot: a process that was there before alcedo. The engine is told of none.
+const ADOPTED: &str = "adopted";
+
 /// The proxy behind its control socket.
 pub(crate) struct EmbeddedRouter {
     socket: PathBuf,
@@ -26,6 +29,27 @@ impl EmbeddedRouter {
     /// Nothing is connected yet.
     pub(crate) fn new(socket: PathBuf) -> Self {
         Self { socket }
+    }
+
+    /// Until the first switch, requests go to a process that was there before. Once there was a switch, nothing is done.
+    pub(crate) fn lead_to(&self, app: &AppName, address: SocketAddr) -> Result<(), EffectError> {
+        let mut client = self.client()?;
+        let known = client.observe(app.as_str(), LIMIT).map_err(|e| failed("ask the proxy", &e))?;
+        let generation = known.as_ref().map_or(0, |known| known.generation);
+        if known.and_then(|known| known.target).is_some_and(|target| target.id != ADOPTED) {
+            return Ok(());
+        }
+        let route = Route {
+            domains: Vec::new(),
+            prefix: "/".to_owned(),
+            addresses: vec![state::Address::Tcp(address)],
+        };
+        let target = Target { id: ADOPTED.to_owned(), labels: Vec::new(), routes: vec![route] };
+        let operation = format!("{ADOPTED}-{address}");
+        client
+            .switch(app.as_str(), generation, &operation, target, SWITCH_LIMIT)
+            .map(drop)
+            .map_err(|e| failed("lead the proxy to the hand-made process", &e))
     }
 
     /// A connection that begins with versions.
@@ -113,7 +137,7 @@ impl Router for EmbeddedRouter {
             p95_us: t.p95_us,
             worst: t.worst,
         };
-        Ok(all.into_iter().map(one).collect())
+        Ok(all.into_iter().filter(|t| t.target != ADOPTED).map(one).collect())
     }
 
     fn admit(
@@ -164,10 +188,13 @@ impl Router for EmbeddedRouter {
         let port = address.port();
         let name = domain.cloned().unwrap_or_else(|| address.ip().to_string());
         let authority = if port == 80 { name } else { format!("{name}:{port}") };
+        // Behind somebody else's site, its name does not lead to this port.
+        let shown =
+            if config.router.adopt.is_some() { address.to_string() } else { authority.clone() };
         Ok(Entrance {
             address: Address::Tcp(address),
-            host: authority.clone(),
-            url: format!("http://{authority}"),
+            host: authority,
+            url: format!("http://{shown}"),
             names_release: true,
         })
     }
@@ -218,7 +245,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 fn effective(observed: Observed) -> Effective {
     Effective {
-        target: observed.target.map(|t| t.id),
+        target: observed.target.map(|t| t.id).filter(|id| id != ADOPTED),
         generation: observed.generation,
         operation: observed.operation,
     }

@@ -16,7 +16,6 @@ pub(crate) enum Refused {
 
 /// Verbs of a later version, each with what does a part of it today.
 const LATER: &[(&str, Option<&str>)] = &[
-    ("init", Some("an alcedo.toml needs app and web.command; `alcedo schema` has every key")),
     ("run", None),
     ("secrets", Some("[shared] files carry them: shared.files = [\".env\"]")),
     ("contract", None),
@@ -77,7 +76,8 @@ pub(super) fn flag(cli: &Cli) -> Option<Failed> {
             "--since",
             Some("what apps write carries no time of ours: -n says how many lines"),
         )),
-        Verb::Check(_)
+        Verb::Init(_)
+        | Verb::Check(_)
         | Verb::Plan(_)
         | Verb::Deploy(_)
         | Verb::Promote(_)

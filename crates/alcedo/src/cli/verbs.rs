@@ -6,10 +6,16 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(super) const INIT: &str = "Examples:
+  alcedo init                  alcedo.toml from a Procfile, package.json, go.mod …
+  alcedo init --host deploy@vps.example
+  sudo alcedo init --adopt     from a blue-green set-up that was made by hand on this host";
+
 pub(super) const CHECK: &str = "Examples:
   alcedo check                 the config and this host
   alcedo check --local         the config alone
-  alcedo check --json          findings for a program; exit 1 when one is an error";
+  alcedo check --json          findings for a program; exit 1 when one is an error
+  alcedo check --bundle report.txt   a report to send, secrets left out";
 
 pub(super) const PLAN: &str = "Examples:
   alcedo plan                  what `alcedo deploy` would do
@@ -102,12 +108,23 @@ pub(super) const COMPLETIONS: &str = "Examples:
   alcedo completions zsh > ~/.zfunc/_alcedo
   alcedo completions fish > ~/.config/fish/completions/alcedo.fish";
 
+/// `init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Read the hand-made set-up of this host, and write what takes it over; changes nothing else
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
+
 /// `check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The config alone, no host
     #[arg(long)]
     pub(crate) local: bool,
+    /// Write a report to send: findings, versions, units and sites, without secrets
+    #[arg(long, value_name = "FILE", conflicts_with = "local")]
+    pub(crate) bundle: Option<std::path::PathBuf>,
 }
 
 /// `plan`.

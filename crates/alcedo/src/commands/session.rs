@@ -128,6 +128,11 @@ impl Session {
         }
     }
 
+    /// Whether it is done on this machine.
+    pub(crate) fn is_here(&self, app: Option<&App>) -> bool {
+        matches!(self.machine(app), Ok(HostAddress::Local))
+    }
+
     /// Where, before anything happens.
     pub(crate) fn header(&mut self, app: &App) {
         let host = self.machine_name(Some(app));

@@ -8,8 +8,10 @@ mod user;
 use super::session::Session;
 use crate::adapters::clock;
 use crate::adapters::exec::{self, Exit};
+use crate::adopt;
 use crate::api::{ConfigText, Failed};
 use crate::cli::SetupArgs;
+use crate::engine::ports::EffectError;
 use crate::paths::Paths;
 use crate::report::ended::exit;
 use crate::setup::{self, Pending, PublicKey, SetupError, Site, SiteStep};
@@ -54,8 +56,17 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     }
     let pending = setup::pending(&steps).map_err(refused)?;
     let site = app.as_ref().and_then(|app| Some((app, Site::of(&app.name, &app.config)?)));
+    let take_over = match named.map(|(name, config)| adopt::plan(name, config)) {
+        Some(Err(_)) if !is_root => {
+            session.reporter.words("What is done to your nginx is shown to root alone.");
+            None
+        }
+        Some(plan) => plan.map_err(not_adopted)?,
+        None => None,
+    };
     if args.dry_run {
         let sites = site.map_or(Ok(Vec::new()), |(app, site)| site::shown(session, app, &site))?;
+        let sites: Vec<_> = sites.into_iter().chain(take_over.as_ref().map(adopted)).collect();
         return Ok(dry(session, &pending, &sites));
     }
     if let Some((app, site)) = &site {
@@ -73,9 +84,20 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     };
     let mut privileges = applied.map_err(refused)?.privileges();
     wait_for_daemon()?;
-    let sites = site.map_or(Ok(Vec::new()), |(app, site)| site::install(session, app, &site))?;
+    let mut sites =
+        site.map_or(Ok(Vec::new()), |(app, site)| site::install(session, app, &site))?;
     if !sites.is_empty() {
         privileges.push("root: wrote a site of nginx, tested it and had nginx reload".to_owned());
+    }
+    if let Some(plan) = &take_over {
+        plan.apply().map_err(not_adopted)?;
+        privileges.push(
+            "root: changed the file that your nginx chooses by, and reloaded nginx".to_owned(),
+        );
+        if !session.json() {
+            plan.shown().iter().for_each(|line| session.reporter.words(line));
+        }
+        sites.push(adopted(plan));
     }
     if session.json() {
         let changes = all(&pending, &sites);
@@ -175,6 +197,23 @@ fn all(pending: &[Pending<'_>], sites: &[SiteStep]) -> Vec<serde_json::Value> {
     let steps = pending.iter().map(|p| json!({ "what": p.title, "diff": p.diff }));
     let sites = sites.iter().map(|s| json!({ "what": s.title, "diff": s.diff }));
     steps.chain(sites).collect()
+}
+
+/// What the take-over of a hand-made site changes.
+fn adopted(plan: &adopt::Plan) -> SiteStep {
+    let mut lines = plan.shown().into_iter();
+    SiteStep { title: lines.next().unwrap_or_default(), diff: lines.collect() }
+}
+
+fn not_adopted(error: EffectError) -> anyhow::Error {
+    let failure = alcedo_core::event::Failure::from(error);
+    let message =
+        format!("failed to {}: {}; your site serves what it served", failure.what, failure.detail);
+    let failed = Failed::new("adopt", message, 1);
+    match failure.hint {
+        Some(hint) => failed.hint(hint).into(),
+        None => failed.into(),
+    }
 }
 
 /// What was set up works when it answers.

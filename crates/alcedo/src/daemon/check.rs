@@ -30,6 +30,8 @@ pub(super) fn check(host: &Host, app: &AppName) -> Result<Value, Failed> {
         }
         Keeper::System => findings.extend(prepare_user(&state)),
     }
+    findings.extend(hand_made(app, &state));
+    findings.extend(host_itself(&findings));
     let accept = state.config.as_ref().map(|c| c.accept.clone()).unwrap_or_default();
     let ok = !findings.iter().any(|f| f.severity == "error" && !accept.iter().any(|a| *a == f.id));
     let findings: Vec<Value> = findings
@@ -78,6 +80,38 @@ fn of_router(world: &World, app: &AppName) -> Vec<Finding> {
         fix: f.fix.unwrap_or_default(),
     };
     found.map(one).collect()
+}
+
+/// What was live before alcedo goes on running until its owner stops it.
+fn hand_made(app: &AppName, state: &AppState) -> Option<Finding> {
+    let address = crate::adopt::hand_made(app).filter(|_| state.active.is_some())?;
+    let port = alcedo_core::init::local_port(&address)?;
+    crate::adopt::listener(port)?;
+    Some(Finding {
+        id: "adopt.hand-made-runs".into(),
+        severity: "info",
+        subject: address,
+        message: "the hand-made process still runs, without traffic: it is the way back of `setup --remove`"
+            .to_owned(),
+        fix: "when you trust alcedo with it: sudo systemctl disable --now its unit".to_owned(),
+    })
+}
+
+/// What can be seen of the host without its apps; what was said already is not said twice.
+fn host_itself(known: &[Finding]) -> Vec<Finding> {
+    let is_new = |f: &alcedo_core::lint::Finding| {
+        !known.iter().any(|k| k.id == f.id && k.subject == f.subject)
+    };
+    let found = crate::survey::look(None).into_iter().filter(is_new);
+    found
+        .map(|f| Finding {
+            id: f.id.into(),
+            severity: f.severity.word(),
+            subject: f.subject,
+            message: f.message,
+            fix: f.fix.unwrap_or_default(),
+        })
+        .collect()
 }
 
 /// S3-D5, S1-19: an app that listens on every address is open to the world, past the router.

@@ -4,9 +4,19 @@ use super::fold::hang;
 use alcedo_core::lint::{Finding, Severity};
 
 /// Findings, the worst first, then what they add up to.
-pub(crate) fn check(findings: &[Finding], width: usize) -> Vec<String> {
+pub(crate) fn check(all: &[Finding], width: usize) -> Vec<String> {
+    let mut lines = findings(all, width);
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines.push(sum(all));
+    lines
+}
+
+/// Each with its reason and its fix.
+pub(crate) fn findings(all: &[Finding], width: usize) -> Vec<String> {
     let mut lines = Vec::new();
-    for finding in findings {
+    for finding in all {
         let accepted = if finding.accepted { " (accepted)" } else { "" };
         lines.push(hang(
             &format!("{:<9}", finding.severity.word()),
@@ -16,10 +26,6 @@ pub(crate) fn check(findings: &[Finding], width: usize) -> Vec<String> {
         lines.push(hang("         ", &finding.message, width));
         lines.extend(finding.fix.as_ref().map(|fix| hang("         fix: ", fix, width)));
     }
-    if !lines.is_empty() {
-        lines.push(String::new());
-    }
-    lines.push(sum(findings));
     lines
 }
 

@@ -51,6 +51,22 @@ fn node_is_deployed_twice_and_rolled_back_while_a_websocket_and_a_stream_stay_op
     served(load, &[&one, &two]);
 }
 
+#[test]
+fn file_that_init_writes_deploys_the_go_server_and_the_node_app() {
+    for (name, program) in [("go", "go"), ("node", "node")] {
+        let Some(app) = example(name, &[program]) else { continue };
+        let file = app.dir.join("alcedo.toml");
+        std::fs::remove_file(&file).unwrap();
+        let run = app.alcedo(&["init", "-a", &app.name]);
+        assert_eq!(run.code, Some(0), "{}", words(&run));
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}{}", own(&app))).unwrap();
+        deploy(&app);
+        let (_, one) = app.active();
+        served(app.load_of(Dialect::Example), &[&one]);
+    }
+}
+
 /// A copy of the example with a port of its own, if what it wants is on the machine.
 fn example(name: &str, wants: &[&str]) -> Option<App> {
     if let Some(missing) = wants.iter().find(|program| !xtask::packages::is_there(program)) {
@@ -69,10 +85,13 @@ fn example(name: &str, wants: &[&str]) -> Option<App> {
         .unwrap();
     let lines = text.lines().filter(|line| !line.starts_with("router.listen"));
     let text = lines.collect::<Vec<_>>().join("\n");
-    let settings =
-        format!("router.listen = [\"{}\"]\nbake.time = \"0s\"\n{}\n", app.address, app.ports());
-    std::fs::write(file, format!("{text}\n{settings}")).unwrap();
+    std::fs::write(file, format!("{text}\n{}", own(&app))).unwrap();
     Some(app)
+}
+
+/// What each home needs for itself.
+fn own(app: &App) -> String {
+    format!("router.listen = [\"{}\"]\nbake.time = \"0s\"\n{}\n", app.address, app.ports())
 }
 
 fn twice_and_back(app: &App, source: &str) {

@@ -8,12 +8,14 @@
     reason = "tests fail by panicking and start programs themselves"
 )]
 
+mod adopt;
 mod app;
 mod bakes;
 mod clients;
 mod crashes;
 mod examples;
 mod hosts;
+mod init;
 mod losses;
 mod nginx;
 mod powercut;

@@ -184,6 +184,10 @@ impl List {
         self.add(&["router", "trusted_proxies"], json!(router.trusted_proxies));
         self.add(&["router", "max_body"], json!(size_text(router.max_body_bytes)));
         self.add(&["router", "timeout"], json!(time_text(router.timeout)));
+        // Shown where it is used: most apps have no site of anybody else in front.
+        if let Some(adopt) = &router.adopt {
+            self.add(&["router", "adopt"], path(adopt));
+        }
     }
 
     /// Kind and form; what stands for `tls`.

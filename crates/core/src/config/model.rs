@@ -302,6 +302,9 @@ pub struct Router {
     pub max_body_bytes: u64,
     /// Until the first byte of the answer.
     pub timeout: Duration,
+    /// A site of the owner's own nginx stays in front: this file of it, which chose the slot so far, leads to `listen`.
+    #[serde(default)]
+    pub adopt: Option<PathBuf>,
 }
 
 /// `router.kind`, with what only that kind has.

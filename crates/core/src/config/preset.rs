@@ -33,7 +33,7 @@ const LAUNCHERS: &[(&str, Option<&str>)] = &[
 ];
 
 /// The server that a command starts and its graceful signal; `None` for a program nobody knows.
-pub(super) fn graceful_signal(command: &[String]) -> Option<(&'static str, &'static str)> {
+pub(crate) fn graceful_signal(command: &[String]) -> Option<(&'static str, &'static str)> {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     let program = match words.as_slice() {
         ["sh" | "/bin/sh" | "bash" | "/bin/bash", "-c", script, ..] => {

@@ -271,6 +271,8 @@ pub(super) struct Router {
     pub(super) max_body: Option<Text<Size>>,
     /// Until the first byte of the answer. Default: `"60s"`.
     pub(super) timeout: Option<Text<Time>>,
+    /// The file of a hand-made nginx site that chooses the slot: `setup` points it at `listen`, `--remove` back.
+    pub(super) adopt: Option<Text<AbsolutePath>>,
 }
 
 /// `router.kind`.

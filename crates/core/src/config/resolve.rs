@@ -181,6 +181,7 @@ fn router(raw: Option<raw::Router>) -> Router {
         trusted_proxies: values(raw.trusted_proxies),
         max_body_bytes: raw.max_body.map_or(MAX_BODY_BYTES, value),
         timeout: raw.timeout.map_or(FIRST_BYTE_TIMEOUT, value),
+        adopt: raw.adopt.map(value),
     }
 }
 

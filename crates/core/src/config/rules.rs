@@ -32,6 +32,7 @@ pub(super) fn check(
     rules.warmup(layer.warmup.as_ref());
     rules.bake(layer.bake.as_ref());
     rules.systemd(layer);
+    rules.adopt(layer);
     raw.app.as_ref().map(|app| app.0.clone())
 }
 
@@ -172,6 +173,28 @@ impl<'a> Rules<'a> {
                 self.refuse(node, &format!("has `{listen}` twice"), "once is enough");
             }
             seen.push(listen);
+        }
+    }
+
+    /// A site that stays in front leads to one address that only this host reaches; root's own `setup` does it.
+    fn adopt(&mut self, layer: &raw::Layer) {
+        let Some(node) = self.at(&["router", "adopt"]) else { return };
+        if self.at(&["router", "kind"]).and_then(text) == Some("nginx") {
+            let hint = "leave router.kind out: your nginx stays, alcedo's proxy stands behind it";
+            self.refuse_key(
+                node,
+                "keeps your own site, and router.kind = \"nginx\" writes one",
+                hint,
+            );
+        }
+        if layer.runner != Some(Runner::Systemd) {
+            self.refuse_key(node, "is done by `setup`", "runner = \"systemd\"");
+        }
+        let listens = self.texts(&["router", "listen"]);
+        let is_local = |listen: &str| listen.starts_with("127.") || listen.starts_with("[::1]");
+        if !matches!(listens.as_slice(), [(_, one)] if is_local(one)) {
+            let hint = "router.listen = [\"127.0.0.1:8080\"]";
+            self.refuse_key(node, "wants one `listen` address that only this host reaches", hint);
         }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// A value on one line. `null` has no TOML form and never occurs in a configuration.
-pub(super) fn value(value: &Value) -> String {
+pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Null => "\"\"".to_owned(),
         Value::Bool(flag) => flag.to_string(),

@@ -63,9 +63,18 @@ pub struct Adopted {
     pub addresses: BTreeMap<Slot, String>,
     /// Whether it answers TLS.
     pub has_tls: bool,
+    /// Whether the app is told the name that was asked for.
+    pub passes_host: bool,
 }
 
 impl Adopted {
+    /// What is replaced to switch: the file, or the link.
+    pub fn switch_file(&self) -> &Path {
+        match &self.switch {
+            Switch::File(path) | Switch::Link { path, .. } => path,
+        }
+    }
+
     /// The live slot by its port, once it is known which slot has which (from the units).
     pub fn live_by_port(&self, blue: u16, green: u16) -> Option<Slot> {
         let port: u16 = self.live_address.rsplit(':').next()?.parse().ok()?;
@@ -98,6 +107,12 @@ fn of_server(dump: &Dump, beside: &Beside, server: &Directive) -> Option<Adopted
         domains: names.filter(|name| name != "_").collect(),
         site: server.place.clone(),
         has_tls: server.all("listen").any(|l| l.args.iter().any(|a| a == "ssl")),
+        passes_host: server.walk().iter().any(|d| {
+            let value = d.args.get(1).map(String::as_str);
+            d.name == "proxy_set_header"
+                && d.arg().eq_ignore_ascii_case("host")
+                && matches!(value, Some("$host" | "$http_host"))
+        }),
         ..adopted
     })
 }
@@ -122,6 +137,7 @@ fn by_variable(server: &Directive, variable: &str) -> Option<Adopted> {
         live: None,
         addresses: BTreeMap::new(),
         has_tls: false,
+        passes_host: false,
     })
 }
 
@@ -144,6 +160,7 @@ fn by_upstream(dump: &Dump, beside: &Beside, name: &str) -> Option<Adopted> {
         live: None,
         addresses: BTreeMap::new(),
         has_tls: false,
+        passes_host: false,
     };
     let link = std::iter::once(file).chain(&upstream.via).find(|f| beside.links.contains_key(*f));
     Some(match link {
@@ -171,6 +188,24 @@ fn linked(beside: &Beside, link: &Path, adopted: Adopted) -> Adopted {
     }
     let switch = Switch::Link { path: link.to_owned(), to, files };
     Adopted { shape: Shape::LinkedUpstream, switch, live, addresses, ..adopted }
+}
+
+/// The file's text with another address in the place of the live one: nothing else of it is changed. `None`: the address
+/// is not in it exactly once.
+pub fn pointed_at(text: &str, shape: &Shape, to: &str) -> Option<String> {
+    let (key, prefix) = match shape {
+        Shape::EditedUpstream | Shape::LinkedUpstream => ("server", ""),
+        Shape::SetVariable => ("set", "http://"),
+    };
+    let is_it = |line: &&str| line.split_whitespace().next() == Some(key);
+    let mut found = text.lines().filter(is_it);
+    let (line, None) = (found.next()?, found.next()) else { return None };
+    let value = line.split_whitespace().nth(if prefix.is_empty() { 1 } else { 2 })?;
+    let value = value.split(';').next()?.trim_matches(['"', '\'']);
+    let at = text.find(line)? + line.find(value)?;
+    let mut out = text.to_owned();
+    out.replace_range(at..at + value.len(), &format!("{prefix}{to}"));
+    Some(out)
 }
 
 /// The one server of an upstream; with several, none of them is the live slot.

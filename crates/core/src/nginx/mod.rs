@@ -10,7 +10,7 @@ mod findings;
 mod render;
 mod text;
 
-pub use adopt::{Adopted, Beside, Shape, Switch, read as adopt};
+pub use adopt::{Adopted, Beside, Shape, Switch, pointed_at, read as adopt};
 pub use certbot::{Certbot, same_but_for_certbot, split as split_certbot};
 pub use findings::{Host, certificates, duplicate_upstreams, findings};
 pub use render::{

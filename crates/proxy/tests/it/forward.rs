@@ -204,6 +204,19 @@ fn trusted_proxy_is_believed_and_named_in_the_chain() {
     }
 }
 
+/// S0-10: a site that sends `X-Real-IP` alone.
+#[test]
+fn client_that_a_trusted_proxy_names_in_x_real_ip_alone_stays_the_client() {
+    let backend = Backend::echo();
+    let bench = Bench::start();
+    let structure = Structure { trusted_proxies: vec!["127.0.0.0/8".to_owned()], ..anywhere() };
+    let mut wire = Wire::connect(bench.serve_as("web", structure, target("one", backend.address)));
+    let answer = wire.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 192.0.2.7\r\n\r\n");
+    for line in ["x-real-ip: 192.0.2.7", "x-forwarded-for: 192.0.2.7, 127.0.0.1"] {
+        assert!(answer.text().lines().any(|l| l == line), "{line} in {}", answer.text());
+    }
+}
+
 #[test]
 fn labels_of_an_upstream_are_replaced_by_those_of_the_target() {
     let backend = Backend::raw(|mut wire| {

@@ -219,13 +219,25 @@ impl Master {
     }
 
     /// Reads the configuration anew; returns when the signal is sent, which says nothing about what came of it.
-    fn reload(&self) -> Result<(), EffectError> {
+    pub(crate) fn reload(&self) -> Result<(), EffectError> {
         self.signal(Signal::HUP, "reload nginx")
     }
 
     /// Opens its log files anew.
     fn reopen(&self) -> Result<(), EffectError> {
         self.signal(Signal::USR1, "make nginx open its logs anew")
+    }
+
+    /// Workers that take connections: those that a reload has told to end are left out.
+    pub(crate) fn workers(&self) -> std::collections::BTreeSet<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.identity.pid);
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let takes = |pid: &u32| {
+            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let title = String::from_utf8_lossy(&title).into_owned();
+            title.starts_with("nginx: worker process") && !title.contains("shutting down")
+        };
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(takes).collect()
     }
 
     /// The user that its workers run as.

@@ -1,6 +1,7 @@
 //! `setup --remove`, and `--purge`, which also deletes what only its owner can throw away and so wants the app's name.
 
-use super::{Target, refused};
+use super::{Target, not_adopted, refused};
+use crate::adopt;
 use crate::api::Failed;
 use crate::cli::SetupArgs;
 use crate::commands::question;
@@ -34,6 +35,7 @@ pub(super) fn run(
         true => would,
         false => {
             // First, so that nobody is sent to an app that is being stopped.
+            hand_back(session, app)?;
             if let (false, Some(app)) = (sites.is_empty(), app) {
                 setup::hand_back(&app.name).map_err(refused)?;
             }
@@ -66,6 +68,16 @@ pub(super) fn run(
         session.reporter.words(&line);
     }
     Ok(exit::DONE)
+}
+
+/// Before anything stops: a site that was made by hand leads where it led before `setup`.
+fn hand_back(session: &mut Session, app: Option<&Target>) -> anyhow::Result<()> {
+    let Some(app) = app else { return Ok(()) };
+    let said = adopt::hand_back(&app.name).map_err(not_adopted)?;
+    if let (Some(said), false) = (said, session.json()) {
+        session.reporter.words(&said);
+    }
+    Ok(())
 }
 
 /// Stopping what serves wants a yes; deleting what nothing brings back wants the name, typed.

@@ -71,6 +71,7 @@ pub(super) fn config() -> Config {
             aliases: Vec::new(),
             listen: vec!["127.0.0.1:8080".to_owned()],
             trusted_proxies: Vec::new(),
+            adopt: None,
             max_body_bytes: 1 << 20,
             timeout: Duration::from_secs(60),
         },

@@ -189,6 +189,7 @@ pub(crate) fn config() -> Config {
             aliases: Vec::new(),
             listen: Vec::new(),
             trusted_proxies: Vec::new(),
+            adopt: None,
             max_body_bytes: 1 << 20,
             timeout: seconds(60),
         },
