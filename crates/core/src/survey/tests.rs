@@ -332,6 +332,7 @@ fn names_that_lead_nowhere_elsewhere_or_to_a_cdn_are_found() {
     assert_eq!(has(&found, "dns.elsewhere").subject, "there.example");
     assert_eq!(has(&found, "dns.unknown").subject, "none.example");
     assert_eq!(has(&found, "edge.redirect-loop").subject, "cdn.example");
+    assert_eq!(found.iter().filter(|f| f.id == "edge.cached-identity").count(), 2);
     assert_eq!(found.iter().filter(|f| f.id == "edge.real-ip").count(), 2);
     assert!(!found.iter().any(|f| f.subject == "here.example"), "{found:?}");
     let believed = edge::findings(&Survey { has_real_ip: true, ..survey });
