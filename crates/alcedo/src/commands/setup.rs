@@ -54,51 +54,19 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     if args.remove || args.purge {
         return remove::run(session, args, steps, app.as_ref());
     }
-    let pending = setup::pending(&steps).map_err(refused)?;
-    let site = app.as_ref().and_then(|app| Some((app, Site::of(&app.name, &app.config)?)));
-    let take_over = match named.map(|(name, config)| adopt::plan(name, config)) {
-        Some(Err(_)) if !is_root => {
-            session.reporter.words("What is done to your nginx is shown to root alone.");
-            None
-        }
-        Some(plan) => plan.map_err(not_adopted)?,
-        None => None,
+    let work = Work {
+        app: app.as_ref(),
+        pending: setup::pending(&steps).map_err(refused)?,
+        site: app.as_ref().and_then(|app| Site::of(&app.name, &app.config)),
+        take_over: take_over(session, app.as_ref(), is_root)?,
     };
+    // What stands in nginx's way is told before anything is changed.
+    let shown = work.shown(session)?;
     if args.dry_run {
-        let sites = site.map_or(Ok(Vec::new()), |(app, site)| site::shown(session, app, &site))?;
-        let sites: Vec<_> = sites.into_iter().chain(take_over.as_ref().map(adopted)).collect();
-        return Ok(dry(session, &pending, &sites));
+        return Ok(dry(session, &work.pending, &shown));
     }
-    if let Some((app, site)) = &site {
-        // What stands in nginx's way is told before anything is changed.
-        site::shown(session, app, site)?;
-    }
-    let applied = {
-        let json = session.json();
-        let reporter = &mut session.reporter;
-        setup::apply(&pending, &mut |title| {
-            if !json {
-                reporter.words(title);
-            }
-        })
-    };
-    let mut privileges = applied.map_err(refused)?.privileges();
-    wait_for_daemon()?;
-    let mut sites =
-        site.map_or(Ok(Vec::new()), |(app, site)| site::install(session, app, &site))?;
-    if !sites.is_empty() {
-        privileges.push("root: wrote a site of nginx, tested it and had nginx reload".to_owned());
-    }
-    if let Some(plan) = &take_over {
-        plan.apply().map_err(not_adopted)?;
-        privileges.push(
-            "root: changed the file that your nginx chooses by, and reloaded nginx".to_owned(),
-        );
-        if !session.json() {
-            plan.shown().iter().for_each(|line| session.reporter.words(line));
-        }
-        sites.push(adopted(plan));
-    }
+    let Done { sites, privileges } = work.apply(session)?;
+    let pending = work.pending;
     if session.json() {
         let changes = all(&pending, &sites);
         session.print_json(&json!({ "ok": true, "changes": changes, "privileges": privileges }));
@@ -115,6 +83,79 @@ pub(crate) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
         session.reporter.words(&format!("  {used}"));
     }
     Ok(exit::DONE)
+}
+
+/// What is to be done.
+struct Work<'a> {
+    app: Option<&'a Target>,
+    pending: Vec<Pending<'a>>,
+    site: Option<Site>,
+    take_over: Option<adopt::Plan>,
+}
+
+/// What was done beside the steps, and by which rights.
+struct Done {
+    sites: Vec<SiteStep>,
+    privileges: Vec<String>,
+}
+
+/// A site that was made by hand and is to be taken over. Who may not read it is told so.
+fn take_over(
+    session: &mut Session,
+    app: Option<&Target>,
+    is_root: bool,
+) -> anyhow::Result<Option<adopt::Plan>> {
+    match app.map(|app| adopt::plan(&app.name, &app.config)) {
+        Some(Err(_)) if !is_root => {
+            session.reporter.words("What is done to your nginx is shown to root alone.");
+            Ok(None)
+        }
+        Some(plan) => plan.map_err(not_adopted),
+        None => Ok(None),
+    }
+}
+
+impl Work<'_> {
+    /// What would change in nginx.
+    fn shown(&self, session: &Session) -> anyhow::Result<Vec<SiteStep>> {
+        let sites = match (self.app, &self.site) {
+            (Some(app), Some(site)) => site::shown(session, app, site)?,
+            (Some(_) | None, _) => Vec::new(),
+        };
+        Ok(sites.into_iter().chain(self.take_over.as_ref().map(adopted)).collect())
+    }
+
+    fn apply(&self, session: &mut Session) -> anyhow::Result<Done> {
+        let applied = {
+            let json = session.json();
+            let reporter = &mut session.reporter;
+            setup::apply(&self.pending, &mut |title| {
+                if !json {
+                    reporter.words(title);
+                }
+            })
+        };
+        let mut privileges = applied.map_err(refused)?.privileges();
+        wait_for_daemon()?;
+        let mut sites = match (self.app, &self.site) {
+            (Some(app), Some(site)) => site::install(session, app, site)?,
+            (Some(_) | None, _) => Vec::new(),
+        };
+        if !sites.is_empty() {
+            let used = "root: wrote a site of nginx, tested it and had nginx reload";
+            privileges.push(used.to_owned());
+        }
+        if let Some(plan) = &self.take_over {
+            plan.apply().map_err(not_adopted)?;
+            let used = "root: changed the file that your nginx chooses by, and reloaded nginx";
+            privileges.push(used.to_owned());
+            if !session.json() {
+                plan.shown().iter().for_each(|line| session.reporter.words(line));
+            }
+            sites.push(adopted(plan));
+        }
+        Ok(Done { sites, privileges })
+    }
 }
 
 /// An app with its configuration, as it was typed and as it is meant.
