@@ -4,7 +4,10 @@
 //! Touches nothing but `alcedo.service` in the user's own unit directory and its own, marked line of the crontab.
 
 mod crontab;
+mod stop;
 mod unit;
+
+pub(crate) use stop::stop_everything;
 
 use crate::adapters::exec::{self, Ended, ExecError, Exit};
 use std::env;

@@ -40,8 +40,9 @@ pub(crate) fn run(session: &mut Session, args: &PreviewArgs) -> anyhow::Result<u
 fn tunnel(session: &mut Session, app: &App) -> anyhow::Result<u8> {
     let signals = Signals::catch()?;
     let client = session.client(Some(app))?;
-    let (view, _) =
-        status_of(&client, app)?.ok_or_else(|| crate::engine::actor::unknown(&app.name))?;
+    let (view, _) = status_of(&client, app)?.ok_or_else(|| {
+        Failed::usage(format!("no app called {} there", app.name)).hint("alcedo status")
+    })?;
     let slot = view.live_slot().map_or(Slot::Blue, Slot::other);
     let idle = view.slots.get(&slot);
     let address = idle.filter(|seen| !["empty", "stopped"].contains(&seen.state.as_str()));

@@ -8,11 +8,10 @@ mod traffic;
 pub(crate) use story::{stop, tell};
 
 use crate::adapters::exec::{self, Environment, Exit, Output, Program};
-use crate::adapters::runner_process::ProcessRunner;
-use crate::engine::ports::{Call, Cancel, Runner};
+use crate::engine::ports::{Call, Cancel};
 use crate::paths::Paths;
-use crate::supervise::{Own, Supervisor};
-use alcedo_core::{AppName, Slot};
+use crate::setup_user::stop_everything;
+use alcedo_core::AppName;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -143,20 +142,9 @@ impl Stage {
 
     /// Stops everything that runs on the private host.
     fn strike(&self) {
-        let supervisor = Supervisor::new(self.paths(), self.exe.clone());
-        for own in [Own::Daemon, Own::Proxy] {
-            if let Err(error) = supervisor.stop(own) {
-                tracing::warn!("failed to stop {}: {error}", own.as_str());
-            }
-        }
-        let Ok(app) = AppName::new(APP) else { return };
-        let runner = ProcessRunner::new(self.paths(), self.exe.clone());
-        for slot in Slot::BOTH {
-            let deadline = crate::adapters::clock::now().after(COMMAND_LIMIT);
-            let call = Call { deadline, cancel: &Cancel::default(), progress: &|_| {} };
-            if let Err(error) = runner.stop(&app, slot, &call) {
-                tracing::warn!("failed to stop {slot}: {error}");
-            }
+        let apps: Vec<AppName> = AppName::new(APP).into_iter().collect();
+        if let Err(error) = stop_everything(&self.paths(), &self.exe, &apps) {
+            tracing::warn!("{error:#}");
         }
     }
 }

@@ -125,7 +125,7 @@ fn user_without_root_takes_everything_back_and_keeps_the_releases() {
     app.until_quiet();
     let (_, one) = app.active();
     let removal = ["setup", "--user", "--remove"];
-    says(&app.alcedo(&removal), 2, &["this stops web", "alcedo setup --user --remove -y"]);
+    says(&app.alcedo(&removal), 2, &["stops web", "alcedo setup --user --remove -y"]);
     let dry = [&removal[..], &["--dry-run"]].concat();
     says(&app.alcedo(&dry), 0, &["web: would be stopped"]);
     assert_eq!(app.active().1, one);

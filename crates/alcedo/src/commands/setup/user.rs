@@ -1,24 +1,16 @@
 //! `setup --user`: starts at boot without root; `--remove` stops everything of this user and takes that back.
 
 use super::super::session::Session;
-use crate::adapters::clock;
-use crate::adapters::runner_process::ProcessRunner;
 use crate::api::Failed;
 use crate::cli::SetupArgs;
-use crate::engine::ports::{Call, Cancel, Runner};
 use crate::paths::Paths;
 use crate::report::ended::exit;
-use crate::setup_user::{Boot, SetupUser};
-use crate::supervise::{Own, Supervisor};
+use crate::setup_user::{Boot, SetupUser, stop_everything};
 use crate::views::StatusView;
-use alcedo_core::{AppName, Slot};
+use alcedo_core::AppName;
 use anyhow::Context;
 use serde_json::json;
 use std::path::Path;
-use std::time::Duration;
-
-/// An app's processes are stopped by then.
-const STOP_LIMIT: Duration = Duration::from_secs(90);
 
 /// Runs `setup --user`.
 pub(super) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8> {
@@ -37,7 +29,7 @@ pub(super) fn run(session: &mut Session, args: &SetupArgs) -> anyhow::Result<u8>
     Ok(if done { exit::DONE } else { exit::FAILED })
 }
 
-/// Daemon first, so that nothing is started again; then every app; the proxy last, since it tells clients why.
+/// Everything of this user stops, and nothing of it starts at boot; its files stay.
 fn remove(session: &mut Session, args: &SetupArgs, exe: &Path) -> anyhow::Result<u8> {
     let paths = Paths::prepare()?;
     let apps = apps(session)?;
@@ -48,17 +40,7 @@ fn remove(session: &mut Session, args: &SetupArgs, exe: &Path) -> anyhow::Result
     }
     if !args.dry_run {
         SetupUser::new(exe.to_owned()).remove()?;
-        let supervisor = Supervisor::new(paths.clone(), exe.to_owned());
-        supervisor.stop(Own::Daemon).context("stop the daemon")?;
-        let runner = ProcessRunner::new(paths.clone(), exe.to_owned());
-        for app in &apps {
-            for slot in Slot::BOTH {
-                let deadline = clock::now().after(STOP_LIMIT);
-                let call = Call { deadline, cancel: &Cancel::default(), progress: &|_| {} };
-                runner.stop(app, slot, &call).with_context(|| format!("stop {slot} of {app}"))?;
-            }
-        }
-        supervisor.stop(Own::Proxy).context("stop the proxy")?;
+        stop_everything(&paths, exe, &apps)?;
     }
     if session.json() {
         session.print_json(&json!({ "ok": true, "dry_run": args.dry_run, "apps": names }));
