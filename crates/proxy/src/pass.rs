@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Where a pass is changed into a cookie. Reserved on every domain.
 pub(crate) const PATH: &str = "/.alcedo/preview/";
 /// The cookie that carries it from then on.
-const COOKIE: &str = "alcedo-preview=";
+const COOKIE: &str = "alcedo_preview=";
 /// Passes of one service at once; the oldest goes first.
 pub(crate) const PASSES_MAX: usize = 16;
 /// Shortest accepted token: 128 bits in base 32 or better.
@@ -83,7 +83,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, HeaderValue::from_static("a=b; c=d"));
         assert_eq!(shown(&headers), None);
-        let value = format!("e=f;alcedo-preview={token}; g=h");
+        let value = format!("e=f;alcedo_preview={token}; g=h");
         headers.append(header::COOKIE, HeaderValue::try_from(value).unwrap());
         assert!(pass.is(shown(&headers).unwrap()));
         assert!(!pass.is(&token[1..]) && !pass.is(&format!("{token}a")));

@@ -7,12 +7,14 @@ mod adopt;
 mod certbot;
 mod fastcgi;
 mod findings;
+mod passes;
 mod render;
 mod text;
 
 pub use adopt::{Adopted, Beside, Shape, Switch, pointed_at, read as adopt};
 pub use certbot::{Certbot, same_but_for_certbot, split as split_certbot};
 pub use findings::{Host, certificates, duplicate_upstreams, findings};
+pub use passes::{PASSES, pass_file};
 pub use render::{
     EffectiveAnswer, KEEPALIVE_TIMEOUT_MS, RenderError, SITE_ABOUT, STATUS_PATH, Site, Upstream,
     header_of, render, selector,

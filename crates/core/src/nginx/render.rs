@@ -21,7 +21,7 @@ const KEEPALIVE: u32 = 64;
 /// How long an idle one is kept. Short on purpose: what is still open this long after a switch is a request, so a drain
 /// can be seen from outside; and no app closes an idle connection sooner than nginx does, which would cost a request.
 /// A busy site uses its connections again long before that.
-pub const KEEPALIVE_TIMEOUT_MS: u64 = 100;
+pub const KEEPALIVE_TIMEOUT_MS: u64 = 50;
 /// As in the posts (S1-32).
 pub(super) const CONNECT_TIMEOUT: &str = "3s";
 /// Upgraded connections are not cut; the app or the client ends them.
@@ -322,6 +322,7 @@ impl Site<'_> {
                 text.put(1, &format!("if (-f {}) {{", flag.display()));
                 text.put(2, "set $alcedo_slot green;");
                 text.put(1, "}");
+                self.passes(text);
                 text.put(1, "set $alcedo_generation \"\";");
                 text.put(1, "open_file_cache off;");
             }
@@ -336,6 +337,7 @@ impl Site<'_> {
         let name = self.name();
         text.put(1, &format!("access_log {} {name};", self.log.display()));
         text.put(1, "add_header X-Alcedo-Slot $alcedo_slot always;");
+        self.pass_link(text);
         text.put(1, &format!("client_max_body_size {};", self.router.max_body_bytes));
         if !self.router.trusted_proxies.is_empty() {
             for network in &self.router.trusted_proxies {

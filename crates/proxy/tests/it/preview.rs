@@ -40,7 +40,7 @@ fn wrong_token_is_not_found_and_a_weak_one_is_refused() {
     let bench = Bench::start();
     let address = bench.serve(target("a", backends[0].address));
     assert_eq!(get(address, &format!("/.alcedo/preview/{TOKEN}"), "").status(), 404);
-    assert_eq!(get(address, "/", &format!("alcedo-preview={TOKEN}")).text(), "a");
+    assert_eq!(get(address, "/", &format!("alcedo_preview={TOKEN}")).text(), "a");
     let mut client = bench.client();
     let weak = client.admit("web", target("b", backends[1].address), "short", 60, LIMIT);
     assert!(weak.is_err());
@@ -55,5 +55,5 @@ fn switch_ends_every_pass() {
     let mut client = bench.client();
     client.admit("web", target("b", backends[1].address), TOKEN, 60, LIMIT).unwrap();
     client.switch("web", 1, "op", target("c", backends[0].address), LIMIT).unwrap();
-    assert_eq!(get(address, "/", &format!("alcedo-preview={TOKEN}")).text(), "a");
+    assert_eq!(get(address, "/", &format!("alcedo_preview={TOKEN}")).text(), "a");
 }

@@ -10,6 +10,7 @@ mod ask;
 mod check;
 mod connections;
 mod host;
+mod passes;
 mod record;
 mod site;
 
@@ -289,6 +290,8 @@ impl Router for NginxRouter {
         let took_us = clock::now_us().saturating_sub(begun_us);
         record.commit(next);
         record.save(&dir)?;
+        // What they led to is what everybody sees now.
+        passes::end(&dir)?;
         Ok(Switched { generation, took_us })
     }
 
@@ -307,11 +310,38 @@ impl Router for NginxRouter {
             let mut traffic = reader.traffic(*slot, target);
             let addresses: Vec<&Address> =
                 record.upstreams.iter().map(|u| address(u, *slot)).collect();
-            // An estimate: idle connections count until they are closed, 100 ms after their last request.
+            // An estimate: idle connections count until they are closed, 50 ms after their last request.
             traffic.in_flight = connections::open(&addresses);
             traffic
         };
         Ok(record.targets.iter().map(one).collect())
+    }
+
+    fn admit(
+        &self,
+        app: &AppName,
+        binding: &Binding,
+        token: &str,
+        lifetime: Duration,
+    ) -> Result<(), EffectError> {
+        let _changing = self.inner.change()?;
+        let dir = self.inner.dir(app);
+        let record = Record::load(&dir)?;
+        if record.is_none_or(|record| record.form != NginxForm::Flag) {
+            return Err(EffectError::Failed {
+                what: format!("make a link to the slot of {app} without traffic"),
+                detail: "nginx can lead somebody alone elsewhere with router.form = \"flag\" only"
+                    .to_owned(),
+                hint: Some("alcedo preview --tunnel".to_owned()),
+            });
+        }
+        link_roots(&dir, binding)?;
+        passes::admit(&dir, token, binding.slot, lifetime)
+    }
+
+    fn end_passes(&self, app: &AppName) -> Result<(), EffectError> {
+        let _changing = self.inner.change()?;
+        passes::end(&self.inner.dir(app))
     }
 
     fn findings(&self, app: &AppName) -> Vec<Finding> {
@@ -499,6 +529,9 @@ fn look_after_logs(inner: &Weak<Inner>) {
         std::thread::sleep(ROTATE_EVERY);
         let Some(inner) = inner.upgrade() else { return };
         for app in inner.apps() {
+            if let Err(error) = passes::sweep(&inner.dir(&app)) {
+                tracing::warn!(app = %app, "failed to end a preview link: {error}");
+            }
             if let Err(error) = inner.rotate(&app, access_log::is_long) {
                 tracing::warn!(app = %app, "failed to rotate nginx's access log: {error}");
             }
