@@ -1,6 +1,7 @@
 //! What `check`, `plan`, `history`, `releases` and `logs` say about an app that runs.
 
-use crate::app::{App, says, served, words};
+use crate::app::{App, SOON, says, served, words};
+use xtask::home::poll_until;
 
 #[test]
 fn reading_verbs_answer_and_change_nothing() {
@@ -131,7 +132,8 @@ fn user_without_root_takes_everything_back_and_keeps_the_releases() {
     assert_eq!(app.active().1, one);
     let really = [&removal[..], &["-y"]].concat();
     says(&app.alcedo(&really), 0, &["web: stopped", "daemon and proxy: stopped", "kept: releases"]);
-    assert!(app.home.processes().is_empty(), "nothing of it runs");
+    let none = || app.home.processes().is_empty().then_some(());
+    poll_until(SOON, none).expect("nothing of it runs");
     app.write("two", "", "");
     app.deploy();
     let kept = app.alcedo(&["releases"]).stdout;

@@ -44,8 +44,8 @@ pub(super) fn sweep(dir: &Path) -> Result<(), EffectError> {
 
 fn remove(dir: &Path, is_over: impl Fn(&Path) -> bool) -> Result<(), EffectError> {
     let entries = fs::read_dir(dir.join(PASSES)).into_iter().flatten().flatten();
-    let over = entries.map(|entry| entry.path()).filter(|path| is_over(path));
-    over.map(|path| super::site::remove(&path)).collect()
+    let mut over = entries.map(|entry| entry.path()).filter(|path| is_over(path));
+    over.try_for_each(|path| super::site::remove(&path))
 }
 
 #[cfg(test)]
