@@ -18,7 +18,7 @@ const WITHIN_MS: std::ops::Range<u64> = 0..12;
 /// Everything has come to its end by then after a boot.
 const SOON: Duration = Duration::from_secs(60);
 const SOURCE: &str = "/opt/web";
-const CANARY: &str = "/root/canary";
+const CANARY: &str = "/var/tmp/canary";
 const URL: &str = "http://127.0.0.1:8080/?n=1";
 
 /// What stands between the world and the app.

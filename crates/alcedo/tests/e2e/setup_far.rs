@@ -101,7 +101,7 @@ fn setup_of_a_host_that_is_not_reached_or_not_root_s_says_what_to_type() {
     says(&run, 6, &["reach root@127.0.0.1:1", "ssh"]);
     let vps = &laptop.vps;
     vps.host.must(&["useradd", "--create-home", "--shell", "/bin/sh", "ana"]).unwrap();
-    vps.host.must(&["cp", "-r", "/root/.ssh", "/home/ana/.ssh"]).unwrap();
+    vps.host.must(&["sh", "-c", "cp -r ~/.ssh /home/ana/.ssh"]).unwrap();
     vps.host.must(&["chown", "-R", "ana:ana", "/home/ana/.ssh"]).unwrap();
     let ana = format!("ana@{}", vps.host.address());
     let run = laptop.alcedo(&["--host", &ana, "setup", "--key", key]);
