@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 type Bench = fn(&Programs, &mut Sheet) -> Result<()>;
 
-const ALL: [(&str, Bench); 9] = [
+const ALL: [(&str, Bench); 11] = [
     ("crash", crash::run),
     ("lost", lost::run),
     ("switch", switch::run),
@@ -109,6 +109,8 @@ const ALL: [(&str, Bench); 9] = [
     ("lost-nginx", nginx::lost),
     ("rollback-nginx", nginx::rollback),
     ("upload", upload::run),
+    ("powercut", powercut::run),
+    ("hardening", hardening::run),
 ];
 
 fn benches(name: Name) -> Result<Vec<(&'static str, Bench)>> {
@@ -124,8 +126,8 @@ fn benches(name: Name) -> Result<Vec<(&'static str, Bench)>> {
         Name::LostNginx => one("lost-nginx"),
         Name::RollbackNginx => one("rollback-nginx"),
         Name::Upload => one("upload"),
-        Name::Hardening => vec![("hardening", hardening::run as Bench)],
-        Name::Powercut => vec![("powercut", powercut::run as Bench)],
+        Name::Hardening => one("hardening"),
+        Name::Powercut => one("powercut"),
     })
 }
 
