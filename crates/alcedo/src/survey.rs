@@ -5,11 +5,11 @@ mod trees;
 
 pub(crate) use bundle::bundle;
 
-use crate::adapters::router_nginx::{Hold, Nginx};
+use crate::adapters::router_nginx::{Hold, Nginx, of_dump};
 use crate::adopt;
 use alcedo_core::init::local_port;
 use alcedo_core::lint::{Finding, Severity};
-use alcedo_core::nginx::{Dump, Host, certificates, duplicate_upstreams};
+use alcedo_core::nginx::{Dump, Host, duplicate_upstreams};
 use alcedo_core::survey::{Survey, findings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,8 +22,6 @@ use std::time::Duration;
 const NAMES_LIMIT: Duration = Duration::from_secs(3);
 /// More domains than this are not asked for.
 const NAMES_MAX: usize = 50;
-/// Only Debian's and Ubuntu's packages have this.
-const OF_DISTRIBUTION: &str = "--lock-path=/var/lock/nginx.lock";
 
 /// Everything found on this host. `dir`: the app's own directory, whose scripts are looked at, too.
 pub(crate) fn look(dir: Option<&Path>) -> Vec<Finding> {
@@ -62,15 +60,7 @@ fn of_nginx(nginx: &Nginx, survey: &mut Survey) -> Vec<Finding> {
     survey.selectors =
         chosen.filter_map(|path| Some((path.clone(), fs::read_to_string(path).ok()?))).collect();
     served(&dump, survey);
-    let missing: Vec<PathBuf> =
-        certificates(&dump).into_iter().filter(|path| !path.exists()).collect();
-    let host = Host {
-        about: &about,
-        is_distribution: Some(about.contains(OF_DISTRIBUTION)),
-        missing: &missing,
-        files: &BTreeMap::new(),
-    };
-    alcedo_core::nginx::findings(&dump, &host)
+    of_dump(&about, &dump)
 }
 
 /// Only root may read all of it; for root it is broken, and the files say why.

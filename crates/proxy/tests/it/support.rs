@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -86,15 +86,9 @@ pub(crate) fn route(prefix: &str, address: SocketAddr) -> Route {
 }
 
 /// Polls until `done` gives a value.
-pub(crate) fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "{what} did not happen within {LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+pub(crate) fn eventually<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    let value = xtask::home::poll_until(LIMIT, done);
+    value.unwrap_or_else(|| panic!("{what} did not happen within {LIMIT:?}"))
 }
 
 /// A message as it was on the wire.

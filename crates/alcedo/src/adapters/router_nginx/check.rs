@@ -6,7 +6,7 @@ use super::site::Place;
 use crate::engine::ports::EffectError;
 use alcedo_core::event::Failure;
 use alcedo_core::lint::{Finding, Severity};
-use alcedo_core::nginx::{Host, certificates, duplicate_upstreams, findings};
+use alcedo_core::nginx::{Dump, Host, certificates, duplicate_upstreams, findings};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,17 +31,7 @@ pub(super) fn of(place: &Place<'_>) -> Vec<Finding> {
         Err(error) => return vec![told("nginx.missing", "nginx", error)],
     };
     let mut found = match nginx.dump() {
-        Ok((dump, _)) => {
-            let missing: Vec<PathBuf> =
-                certificates(&dump).into_iter().filter(|path| !path.exists()).collect();
-            let host = Host {
-                about: &about,
-                is_distribution: Some(about.contains(OF_DISTRIBUTION)),
-                missing: &missing,
-                files: &BTreeMap::new(),
-            };
-            findings(&dump, &host)
-        }
+        Ok((dump, _)) => of_dump(&about, &dump),
         Err(error) => {
             let files = files(&nginx.dir(&about));
             let host = Host { about: &about, is_distribution: None, missing: &[], files: &files };
@@ -52,6 +42,19 @@ pub(super) fn of(place: &Place<'_>) -> Vec<Finding> {
     };
     found.extend(of_site(place));
     found
+}
+
+/// What is wrong with the configuration that an nginx (which tells `about` itself) would read now.
+pub(crate) fn of_dump(about: &str, dump: &Dump) -> Vec<Finding> {
+    let missing: Vec<PathBuf> =
+        certificates(dump).into_iter().filter(|path| !path.exists()).collect();
+    let host = Host {
+        about,
+        is_distribution: Some(about.contains(OF_DISTRIBUTION)),
+        missing: &missing,
+        files: &BTreeMap::new(),
+    };
+    findings(dump, &host)
 }
 
 /// What only root may read is looked at where root is.

@@ -25,6 +25,7 @@ use alcedo_core::config::{Config, NginxForm, RouterKind, Tls};
 use alcedo_core::lint::Finding;
 use alcedo_core::nginx::{EffectiveAnswer, Upstream, selector};
 use alcedo_core::{AppName, Slot};
+pub(crate) use check::of_dump;
 pub(crate) use host::{Hold, Master, Nginx, UNIT, rotation_unit};
 use record::{Record, Switch};
 use rustix::fs::{FlockOperation, flock};
